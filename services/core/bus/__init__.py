@@ -1,0 +1,1 @@
+"""The durable log between gateway and stages: the port, the embedded log, Kafka, and the consumer loop."""

@@ -1,0 +1,50 @@
+"""Names of topics, groups and headers. Nothing else spells them."""
+
+from __future__ import annotations
+
+from services.core.contracts.enums import Lane, Stage
+
+OUTCOME_TOPIC = "glioserve.study.outcome.v1"
+BUS_LANES = (Lane.STAT, Lane.ROUTINE)
+
+HEADER_REQUEST_ID = "request_id"
+HEADER_SCHEMA = "schema"
+HEADER_NOT_BEFORE = "not_before"
+HEADER_FIRST_TRIED = "first_tried_at"
+HEADER_RETRIES = "retries"
+HEADER_ORIGIN = "origin"
+HEADER_REASON_CODE = "reason_code"
+HEADER_REASON = "reason"
+
+
+def request_topic(stage: Stage, lane: Lane) -> str:
+    """`glioserve.study.<stage>.<lane>.v1`. Raises ValueError for the theatre, which has no topic."""
+    if lane not in BUS_LANES:
+        raise ValueError("the theatre does not travel on the bus")
+    return f"glioserve.study.{stage}.{lane}.v1"
+
+
+def retry_topic(topic: str) -> str:
+    """Where requests wait for another try."""
+    return f"{topic}.retry"
+
+
+def dead_topic(topic: str) -> str:
+    """Where requests that cannot succeed are kept with origin and reason."""
+    return f"{topic}.dead"
+
+
+def stage_group(stage: Stage) -> str:
+    """Consumer group of a stage's workers."""
+    return f"glioserve.{stage}"
+
+
+GATEWAY_GROUP = "glioserve.gateway"
+
+
+def all_topics() -> list[str]:
+    """Every topic of the product, for creation at start."""
+    requests = [request_topic(stage, lane) for stage in Stage for lane in BUS_LANES]
+    return [OUTCOME_TOPIC, dead_topic(OUTCOME_TOPIC)] + [
+        name for topic in requests for name in (topic, retry_topic(topic), dead_topic(topic))
+    ]

@@ -1,0 +1,163 @@
+"""What each stage states in its manifest, typed. `documents` turns these into the manifest's `facts` and back.
+
+Affines are 4x4, row by row: voxel index (voxel centre) to RAS mm. Volumes are millilitres, dates ISO 8601.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from services.core.contracts.enums import Modality, SegmentStep
+from services.core.contracts.ids import RunId, StudyKey
+
+Matrix: TypeAlias = tuple[tuple[float, ...], ...]
+
+
+class Source(StrEnum):
+    """What a study came as."""
+
+    DICOM = "dicom"
+    NIFTI = "nifti"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeSeries:
+    """A series as accepted: its id (SeriesInstanceUID, or `nifti-<slot>`), the slot where the sender named it, and the
+    names of its blobs among the manifest's outputs (`instance/<SOPInstanceUID>` or `nifti/<slot>`), in order.
+    """
+
+    series: str
+    modality: Modality | None
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeFacts:
+    """The gateway's own manifest of a study version."""
+
+    source: Source
+    study_uid: str | None
+    acquired_at: str | None
+    series: tuple[IntakeSeries, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesFacts:
+    """A series after preparation. `to_reference` maps RAS mm of the series to RAS mm of the reference (rigid).
+
+    `reason` says how it was identified, or why it is not used. Quality: log SNR, motion 0 to 1, slice thickness mm.
+    """
+
+    series: str
+    modality: Modality | None
+    used: bool
+    reason: str
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    log_snr: float | None = None
+    motion: float | None = None
+    slice_thickness_mm: float | None = None
+    to_reference: Matrix | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareFacts:
+    """Outputs: `volume/<slot>` (float16, canonical 1 mm, z-score in brain), `brain_mask` (uint8, canonical 1 mm)
+    and, for DICOM, `headers` (JSON: the pseudonymous header set of the reference series, one data set per instance).
+    """
+
+    source: Source
+    acquired_at: str | None
+    reference: Modality
+    reference_series: str
+    native_shape: tuple[int, ...]
+    native_affine: Matrix
+    canonical_affine: Matrix
+    brain_ml: float
+    series: tuple[SeriesFacts, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkerEvidence:
+    """Dirichlet evidence of the network for one marker, both >= 0; equal and small means that it does not know."""
+
+    marker: str
+    absent: float
+    present: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentFacts:
+    """Outputs: `mask/canonical` and `vacuity/canonical` (uint8, canonical 1 mm), `mask/native` (uint8 on the native
+    grid of the reference sequence) and `mask/native.nii.gz`. Volumes are those of the native mask, per label and WT, TC, ET.
+    """
+
+    label_schema: str
+    step: SegmentStep
+    volumes_ml: Mapping[str, float]
+    used: tuple[Modality, ...]
+    gates: Mapping[str, float]
+    markers: tuple[MarkerEvidence, ...]
+    mean_vacuity: float | None
+    centroid_ras_mm: tuple[float, ...] | None
+
+
+class Decision(StrEnum):
+    """What is said about a marker. `abstained`: the evidence is too weak; `not_available`: it cannot be estimated."""
+
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    ABSTAINED = "abstained"
+    NOT_AVAILABLE = "not_available"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkerFacts:
+    """One marker: calibrated probability that it is present (None when not available), decision and why."""
+
+    marker: str
+    decision: Decision
+    probability: float | None
+    statement: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubtypeFacts:
+    """Markers and the WHO-2021 wording that they allow."""
+
+    markers: tuple[MarkerFacts, ...]
+    who_2021: str
+    calibration_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionChange:
+    """A region now and then, ml; `change_percent` is None when the earlier volume was zero."""
+
+    region: str
+    prior_ml: float
+    current_ml: float
+    change_percent: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareFacts:
+    """Comparison with the latest study acquired earlier; all prior fields are None at baseline."""
+
+    statement: str
+    prior_study: StudyKey | None = None
+    prior_run: RunId | None = None
+    prior_acquired_at: str | None = None
+    interval_days: int | None = None
+    changes: tuple[RegionChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportFacts:
+    """Outputs: `report.json`, `report.pdf`, `segmentation.nii.gz`, `provenance.json`; for DICOM `segmentation.dcm`."""
+
+    revision: int
+    predecessor: RunId | None

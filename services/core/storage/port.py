@@ -1,0 +1,55 @@
+"""What every blob store promises.
+
+Durability: when `put*` returns, the bytes survive a power cut (local: file fsynced, then its directory; rule 1).
+Integrity: what `read` and `fetch` give back has the digest that was asked for, or they raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from services.core.contracts.enums import BlobClass
+from services.core.contracts.events import BlobRef
+
+
+class BlobStore(Protocol):
+    """Blobs by digest, and small documents by name."""
+
+    def put(self, data: bytes, media_type: str, blob_class: BlobClass = BlobClass.DERIVED) -> BlobRef:
+        """Stores bytes. Storing the same bytes twice is one blob. Raises Transient (also when the disk is full)."""
+
+    def put_file(self, source: Path, media_type: str, blob_class: BlobClass = BlobClass.DERIVED) -> BlobRef:
+        """Stores a file's content; `source` stays where it is. Raises Transient."""
+
+    def read(self, ref: BlobRef) -> bytes:
+        """The bytes. Raises Transient when it is not there (yet), Permanent when it does not match its digest."""
+
+    def open(self, ref: BlobRef) -> BinaryIO:
+        """A stream of the bytes, for large blobs; the caller closes it. Raises Transient when it is not there."""
+
+    def local_path(self, ref: BlobRef) -> AbstractContextManager[Path]:
+        """A read-only path to the bytes while the context lasts (a remote store fetches them). Raises as `read`."""
+
+    def exists(self, ref: BlobRef) -> bool:
+        """True when the blob is stored."""
+
+    def put_named(self, name: str, data: bytes) -> bytes:
+        """Stores a document under a name if there is none, durably; returns the document that stands there now.
+
+        Names are relative paths of `[A-Za-z0-9._-]` parts, such as `runs/<run_id>`. Two writers racing see one winner.
+        """
+
+    def read_named(self, name: str) -> bytes | None:
+        """The document under a name, or None."""
+
+    def list_named(self, prefix: str) -> Iterator[str]:
+        """Names that start with the prefix, in order."""
+
+    def delete_named(self, name: str) -> None:
+        """Removes a named document; none there is no error."""
+
+    def free_bytes(self) -> int | None:
+        """Room left for new blobs, or None where that is not known."""
