@@ -91,7 +91,7 @@ class MarkerEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentFacts:
-    """Outputs: `mask/canonical` and `vacuity/canonical` (uint8, canonical 1 mm), `mask/native` (uint8 on the native
+    """Outputs: `mask/canonical`, `vacuity/canonical` (uint8, 1 mm), `mask/native` (uint8 on the native
     grid of the reference sequence) and `mask/native.nii.gz`. Volumes are those of the native mask, per label and WT, TC, ET.
     """
 

@@ -1,0 +1,82 @@
+"""Every metric of the product, by name, with its labels and meaning. Dashboards, rules and docs are checked against this.
+
+Labels are bounded sets (service, stage, lane, outcome, model, transport): never a study, a patient or a file.
+Buckets follow the objectives: seconds for the theatre, tens of seconds for the ward.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+STAGE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 21, 30, 60, 120, 300, 600)
+
+
+class Metrics:
+    """The metrics of one process. Tests give it a registry of their own."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.registry = registry
+        self.stage_seconds = Histogram(
+            "glioserve_stage_seconds",
+            "Time inside a stage's handler, by lane",
+            ["stage", "lane"],
+            buckets=STAGE_BUCKETS,
+            registry=registry,
+        )
+        self.outcomes = Counter(
+            "glioserve_outcomes", "Outcomes emitted, by status", ["stage", "lane", "status"], registry=registry
+        )
+        self.retries = Counter(
+            "glioserve_retries", "Requests sent to the retry topic", ["stage", "lane"], registry=registry
+        )
+        self.dead_letters = Counter(
+            "glioserve_dead_letters",
+            "Messages sent to the dead letters, by reason",
+            ["topic", "code"],
+            registry=registry,
+        )
+        self.lag_seconds = Gauge(
+            "glioserve_lag_seconds", "Age of the oldest message not yet done", ["topic"], registry=registry
+        )
+        self.brake = Gauge(
+            "glioserve_dead_letter_brake",
+            "1 while a worker refuses to go on because messages fail unexpectedly",
+            ["group"],
+            registry=registry,
+        )
+        self.triton_seconds = Histogram(
+            "glioserve_triton_seconds",
+            "Time of a call to Triton, by model and transport",
+            ["model", "transport"],
+            buckets=STAGE_BUCKETS,
+            registry=registry,
+        )
+        self.triton_failures = Counter(
+            "glioserve_triton_failures",
+            "Calls to Triton that failed: rejected, deadline, unavailable, invalid, internal",
+            ["model", "kind"],
+            registry=registry,
+        )
+        self.triton_pending = Gauge(
+            "glioserve_triton_pending", "Calls to Triton in flight from this process", ["model"], registry=registry
+        )
+        self.triton_canary = Gauge(
+            "glioserve_triton_canary", "1 while the last canary inference succeeded", ["model"], registry=registry
+        )
+        self.http_requests = Counter(
+            "glioserve_http_requests",
+            "HTTP answers, by route and status",
+            ["route", "method", "status"],
+            registry=registry,
+        )
+        self.http_seconds = Histogram(
+            "glioserve_http_seconds", "Time of an HTTP answer", ["route", "method"], registry=registry
+        )
+        self.bytes_in = Counter("glioserve_intake_bytes", "Bytes received, by door", ["door"], registry=registry)
+        self.uploads = Counter(
+            "glioserve_uploads", "Uploads, by door and how they ended", ["door", "result"], registry=registry
+        )
+        self.studies = Gauge("glioserve_studies", "Current study versions, by state", ["state"], registry=registry)
+        self.outbox_pending = Gauge(
+            "glioserve_outbox_pending", "Requests written and not yet on the bus", registry=registry
+        )
