@@ -91,8 +91,9 @@ class MarkerEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentFacts:
-    """Outputs: `mask/canonical`, `vacuity/canonical` (uint8, 1 mm), `mask/native` (uint8 on the native
-    grid of the reference sequence) and `mask/native.nii.gz`. Volumes are those of the native mask, per label and WT, TC, ET.
+    """Outputs: `mask/canonical`, `vacuity/canonical` (uint8, 1 mm), `mask/native` and `mask/native.nii.gz` (uint8).
+
+    The native ones lie on the grid of the reference sequence; volumes are theirs, per label and WT, TC, ET.
     """
 
     label_schema: str

@@ -26,6 +26,7 @@ from services.core.runtime.clock import Clock
 from services.core.runtime.failpoints import Failpoints
 from services.core.runtime.steps import Checkpoint
 from services.core.storage.port import BlobStore
+from services.core.telemetry.metrics import Metrics
 
 MAX_CRASHES = 3
 
@@ -66,6 +67,7 @@ class RunPorts:
     blobs: BlobStore
     clock: Clock
     failpoints: Failpoints
+    metrics: Metrics
 
 
 def read_manifest(blobs: BlobStore, ref: ManifestRef) -> Manifest:
@@ -97,15 +99,18 @@ def run(handler: StageHandler, request: StageRequest, ports: RunPorts, checkpoin
         return _outcome_of(request, Manifest.from_bytes(known), ref, ports)
     attempt = _start_attempt(ports.blobs, run_id)
     ports.failpoints.hit("stage.before_attempt")
+    started = ports.clock.monotonic()
     try:
         result = handler.handle(request, checkpoint)
-        checkpoint()
     except Refused as error:
         _end_attempt(ports.blobs, attempt, error)
         return refused_outcome(request, run_id, error, ports)
     except GlioServeError as error:
         _end_attempt(ports.blobs, attempt, error)
         raise
+    finally:
+        seconds = ports.clock.monotonic() - started
+        ports.metrics.stage_seconds.labels(request.stage, request.lane).observe(seconds)
     manifest = Manifest(
         run_id=run_id,
         stage=request.stage,

@@ -6,7 +6,7 @@ Integrity: what `read` and `fetch` give back has the digest that was asked for, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -23,6 +23,11 @@ class BlobStore(Protocol):
 
     def put_file(self, source: Path, media_type: str, blob_class: BlobClass = BlobClass.DERIVED) -> BlobRef:
         """Stores a file's content; `source` stays where it is. Raises Transient."""
+
+    def put_files(
+        self, sources: Sequence[Path], media_type: str, blob_class: BlobClass = BlobClass.DERIVED
+    ) -> list[BlobRef]:
+        """Stores many files' contents, all durable when it returns; cheaper than one by one. Raises Transient."""
 
     def read(self, ref: BlobRef) -> bytes:
         """The bytes. Raises Transient when it is not there (yet), Permanent when it does not match its digest."""

@@ -1,4 +1,4 @@
-"""Every metric of the product, by name, with its labels and meaning. Dashboards, rules and docs are checked against this.
+"""Every metric of the product, by name, with labels and meaning. Dashboards, rules and docs are checked against it.
 
 Labels are bounded sets (service, stage, lane, outcome, model, transport): never a study, a patient or a file.
 Buckets follow the objectives: seconds for the theatre, tens of seconds for the ward.

@@ -1,0 +1,87 @@
+"""How a process of GlioServe starts and stops: telemetry, home, signals, health port, published endpoints."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from services.core.runtime.clock import Clock, SystemClock
+from services.core.runtime.failpoints import Failpoints
+from services.core.runtime.home import Home
+from services.core.runtime.settings import SettingsError, SharedSettings, load_shared
+from services.core.telemetry.logs import setup_logging
+from services.core.telemetry.metrics import Metrics
+from services.core.telemetry.tracing import setup_tracing
+
+EXIT_BAD_SETTINGS = 78  # EX_CONFIG of sysexits.h
+_PR_SET_PDEATHSIG = 1
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """What `main` of every service gets: never global, always passed."""
+
+    service: str
+    shared: SharedSettings
+    home: Home
+    environ: Mapping[str, str]
+    stop: threading.Event
+    clock: Clock
+    metrics: Metrics
+    failpoints: Failpoints
+
+
+def run_process(service: str, body: Callable[[Process], None]) -> int:
+    """Sets a process up, runs `body` until it returns (it watches `stop`), and gives the exit code.
+
+    SIGTERM and SIGINT set `stop`. When GLIOSERVE_SUPERVISED holds the parent's pid, this process dies with it.
+    """
+    environ = dict(os.environ)
+    die_with_parent(environ.pop("GLIOSERVE_SUPERVISED", None))
+    try:
+        shared = load_shared(environ)
+    except SettingsError as error:
+        sys.stderr.write(f"{service}: {error}\n")
+        return EXIT_BAD_SETTINGS
+    home = Home(shared.home.resolve())
+    home.prepare()
+    setup_logging(service, shared.log_level)
+    setup_tracing(service, shared.otlp_endpoint)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    process = Process(
+        service=service,
+        shared=shared,
+        home=home,
+        environ=environ,
+        stop=stop,
+        clock=SystemClock(),
+        metrics=Metrics(),
+        failpoints=Failpoints(home.root),
+    )
+    log.info("process.started", extra={"pid": os.getpid()})
+    try:
+        body(process)
+    except SettingsError as error:
+        sys.stderr.write(f"{service}: {error}\n")
+        return EXIT_BAD_SETTINGS
+    log.info("process.stopped", extra={"pid": os.getpid()})
+    return 0
+
+
+def die_with_parent(parent_pid: str | None) -> None:
+    """Asks the kernel to kill this process when its parent dies (prctl(2) PR_SET_PDEATHSIG), however it dies."""
+    if parent_pid is None:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != int(parent_pid):  # the parent died before the call took effect
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,221 @@
+"""Blobs in a local directory: `<class>/<aa>/<digest>` for content, `named/<name>` for documents.
+
+A file is written under `tmp/`, fsynced, moved to its place, and then its directory is fsynced (rule 1). What is under
+`tmp/` after a crash belongs to nobody and is removed at the next start of a writer.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from services.core.contracts.enums import BlobClass
+from services.core.contracts.errors import Permanent, Transient
+from services.core.contracts.events import BlobRef
+from services.core.contracts.ids import BlobDigest, digest_of
+
+_NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]+(/(?!\.)[A-Za-z0-9._-]+)*")
+_CHUNK = 1 << 20
+
+
+def _nothing() -> None:
+    return None
+
+
+class LocalBlobStore:
+    """Adapter of `port.BlobStore` for one machine. `before_put` and `after_put` are passed at every durable write."""
+
+    def __init__(
+        self, root: Path, before_put: Callable[[], None] = _nothing, after_put: Callable[[], None] = _nothing
+    ) -> None:
+        self._root = root
+        self._before_put = before_put
+        self._after_put = after_put
+        self._tmp = root / "tmp"
+        for folder in (self._tmp, root / "named", root / BlobClass.DERIVED, root / BlobClass.IDENTIFIED):
+            folder.mkdir(parents=True, exist_ok=True)
+        (root / BlobClass.IDENTIFIED).chmod(0o700)
+
+    def put(self, data: bytes, media_type: str, blob_class: BlobClass = BlobClass.DERIVED) -> BlobRef:
+        """Stores bytes durably. Raises Transient when the disk is full."""
+        ref = BlobRef(digest=digest_of(data), size=len(data), media_type=media_type, blob_class=blob_class)
+        self._before_put()
+        with _disk_errors():
+            if self.exists(ref):
+                _sync(self._path(ref).parent)
+            else:
+                self._place(self._written(data), self._path(ref))
+        self._after_put()
+        return ref
+
+    def put_file(self, source: Path, media_type: str, blob_class: BlobClass = BlobClass.DERIVED) -> BlobRef:
+        """Stores a copy of a file durably. Raises Transient when the disk is full."""
+        return self.put_files([source], media_type, blob_class)[0]
+
+    def put_files(
+        self, sources: Sequence[Path], media_type: str, blob_class: BlobClass = BlobClass.DERIVED
+    ) -> list[BlobRef]:
+        """Stores copies of files durably, each directory synced once. Raises Transient when the disk is full."""
+        self._before_put()
+        refs: list[BlobRef] = []
+        folders: set[Path] = set()
+        with _disk_errors():
+            for source in sources:
+                fresh, digest, size = self._copied(source)
+                ref = BlobRef(digest=digest, size=size, media_type=media_type, blob_class=blob_class)
+                target = self._path(ref)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                fresh.replace(target)
+                folders.update((target.parent, target.parent.parent))
+                refs.append(ref)
+            for folder in folders:
+                _sync(folder)
+        self._after_put()
+        return refs
+
+    def read(self, ref: BlobRef) -> bytes:
+        """The bytes, checked against their digest."""
+        with self.open(ref) as stream:
+            data = stream.read()
+        if digest_of(data) != ref.digest:
+            raise Permanent("BLOB_DAMAGED", f"blob {ref.digest} does not match its digest", "Restore it from backup.")
+        return data
+
+    def open(self, ref: BlobRef) -> BinaryIO:
+        """A stream of the bytes, unchecked."""
+        try:
+            return self._path(ref).open("rb")
+        except FileNotFoundError:
+            raise Transient("BLOB_MISSING", f"blob {ref.digest} is not here") from None
+
+    @contextmanager
+    def local_path(self, ref: BlobRef) -> Iterator[Path]:
+        """The blob's own file; never write to it."""
+        path = self._path(ref)
+        if not path.exists():
+            raise Transient("BLOB_MISSING", f"blob {ref.digest} is not here")
+        yield path
+
+    def exists(self, ref: BlobRef) -> bool:
+        """True when a file of that digest and size stands there."""
+        try:
+            return self._path(ref).stat().st_size == ref.size
+        except FileNotFoundError:
+            return False
+
+    def put_named(self, name: str, data: bytes) -> bytes:
+        """Stores a document if none stands under the name; gives the one that stands there now."""
+        target = self._named(name)
+        self._before_put()
+        with _disk_errors():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fresh = self._written(data)
+            try:
+                os.link(fresh, target)  # fails when the name is taken: of two writers one wins
+            except FileExistsError:
+                data = target.read_bytes()
+            finally:
+                fresh.unlink()
+            _sync(target.parent)
+        self._after_put()
+        return data
+
+    def read_named(self, name: str) -> bytes | None:
+        """The document under a name, or None."""
+        try:
+            return self._named(name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def list_named(self, prefix: str) -> Iterator[str]:
+        """Names that start with the prefix, in order."""
+        root = self._root / "named"
+        folder = root / prefix.rpartition("/")[0]
+        names = (str(path.relative_to(root)) for path in folder.rglob("*") if path.is_file())
+        return iter(sorted(name for name in names if name.startswith(prefix)))
+
+    def delete_named(self, name: str) -> None:
+        """Removes a named document if it is there."""
+        with suppress(FileNotFoundError):
+            self._named(name).unlink()
+            _sync(self._named(name).parent)
+
+    def free_bytes(self) -> int:
+        """Room on the file system of this store."""
+        return shutil.disk_usage(self._root).free
+
+    def remove_leftovers(self) -> None:
+        """Removes what a crashed writer left half written. Call while no other process writes."""
+        for path in self._tmp.iterdir():
+            path.unlink(missing_ok=True)
+
+    def _path(self, ref: BlobRef) -> Path:
+        digits = ref.digest.removeprefix("sha256:")
+        return self._root / ref.blob_class / digits[:2] / digits
+
+    def _named(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"not a document name: {name[:80]!r}")
+        return self._root / "named" / name
+
+    def _written(self, data: bytes) -> Path:
+        fresh = self._tmp / uuid.uuid4().hex
+        with _unlinked_on_error(fresh), fresh.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        return fresh
+
+    def _copied(self, source: Path) -> tuple[Path, BlobDigest, int]:
+        fresh, hasher, size = self._tmp / uuid.uuid4().hex, hashlib.sha256(), 0
+        with _unlinked_on_error(fresh), source.open("rb") as reader, fresh.open("wb") as writer:
+            while chunk := reader.read(_CHUNK):
+                hasher.update(chunk)
+                writer.write(chunk)
+                size += len(chunk)
+            writer.flush()
+            os.fsync(writer.fileno())
+        return fresh, BlobDigest(f"sha256:{hasher.hexdigest()}"), size
+
+    def _place(self, fresh: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh.replace(target)
+        _sync(target.parent)
+        _sync(target.parent.parent)
+
+
+@contextmanager
+def _unlinked_on_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise Transient(
+                "DISK_FULL", "there is no room for new blobs", "Free space below GLIOSERVE_HOME."
+            ) from error
+        raise
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
