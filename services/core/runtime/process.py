@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
@@ -20,7 +19,6 @@ from services.core.telemetry.metrics import Metrics
 from services.core.telemetry.tracing import setup_tracing
 
 EXIT_BAD_SETTINGS = 78  # EX_CONFIG of sysexits.h
-_PR_SET_PDEATHSIG = 1
 log = logging.getLogger(__name__)
 
 
@@ -41,10 +39,9 @@ class Process:
 def run_process(service: str, body: Callable[[Process], None]) -> int:
     """Sets a process up, runs `body` until it returns (it watches `stop`), and gives the exit code.
 
-    SIGTERM and SIGINT set `stop`. When GLIOSERVE_SUPERVISED holds the parent's pid, this process dies with it.
+    SIGTERM and SIGINT set `stop`.
     """
     environ = dict(os.environ)
-    die_with_parent(environ.pop("GLIOSERVE_SUPERVISED", None))
     try:
         shared = load_shared(environ)
     except SettingsError as error:
@@ -76,12 +73,3 @@ def run_process(service: str, body: Callable[[Process], None]) -> int:
     log.info("process.stopped", extra={"pid": os.getpid()})
     return 0
 
-
-def die_with_parent(parent_pid: str | None) -> None:
-    """Asks the kernel to kill this process when its parent dies (prctl(2) PR_SET_PDEATHSIG), however it dies."""
-    if parent_pid is None:
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != int(parent_pid):  # the parent died before the call took effect
-        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,7 +1,7 @@
 """JSON logs without identity (rule 10): one event name a line, and only keys of the allow-list.
 
 Call sites write `log.info("study.accepted", extra={"study": key})`. The message of a log call is an event name, never
-prose with values in it; a key that is not allowed is dropped and named in `dropped`, so that it is noticed and not leaked.
+prose with values in it. A key that is not allowed is dropped and named in `dropped`: noticed, and not leaked.
 """
 
 from __future__ import annotations

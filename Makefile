@@ -1,0 +1,42 @@
+# The project's commands. CI uses them as they are.
+.DEFAULT_GOAL := help
+bin := .venv/bin
+
+.PHONY: help setup demo test servers lint protos bench chaos learning gpu
+help:           ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+setup:          ## make the environments (.venv, .venv-triton)
+	@bash services/cli/setup.sh
+
+demo: setup     ## the main job on one machine; STUDY=<folder of NIfTI or DICOM> takes your own
+	@$(bin)/glioserve demo $(if $(STUDY),--study '$(STUDY)')
+
+test: setup     ## all tests that this machine can run; what is missing is skipped by name
+	@$(bin)/python -m pytest -m 'not chaos' $(ARGS)
+
+servers:        ## fetch the real servers that tests can use (Kafka, DICOM validators)
+	@bash tests/servers/install.sh
+
+lint: setup     ## format, lint, types, import rules, protos, spelling
+	@$(bin)/ruff format --check . && $(bin)/ruff check .
+	@$(bin)/mypy
+	@$(bin)/lint-imports
+	@cd protos && ../$(bin)/buf lint && ../$(bin)/buf breaking --against release.binpb
+	@$(bin)/codespell
+
+protos: setup   ## write protos/gen again from the .proto files
+	@bash protos/generate.sh
+
+bench: setup    ## the numbers of the README, as JSON
+	@$(bin)/python -m loadtests.bench $(ARGS)
+
+chaos: setup    ## kill every process at every failpoint and at random times
+	@$(bin)/python -m pytest -m chaos $(ARGS)
+
+learning:       ## the training environment (.venv-learning, torch) and its tests
+	@bash services/learning/setup.sh
+	@.venv-learning/bin/python -m pytest tests/learning
+
+gpu:            ## continue training on a GPU, evaluate, export (resumable, at most 9 minutes a call)
+	@bash services/learning/gpu.sh

@@ -1,0 +1,151 @@
+"""`glioserve up`: one process per service plus Triton, restarted with back-off, stopped in order.
+
+Only one supervisor runs a home (`run/up.lock`, released by the kernel when it dies). If it is killed its children die
+with it, and the next `up` sweeps what they left in shared memory and goes on where the log stands.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from services.cli.child import Child, ChildSpec
+from services.core.contracts.errors import Refused
+from services.core.runtime.home import Home, publish_endpoints
+from services.core.runtime.settings import SharedSettings
+from services.core.storage.local import LocalBlobStore
+from services.core.triton.server import TritonSpec, sweep_shared_memory, triton_launch
+
+TRITON = "triton"
+STAGES = ("preprocessing", "fusion_segmentation", "molecular_subtyping", "monitoring", "reporting")
+SERVICES = (TRITON, "gateway", *STAGES)
+TICK_S = 0.1
+DRAIN_S = 20.0
+WARD_NICE = 5
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Runs the chosen services of one home until a signal or `stop`. Single-threaded on purpose (see `Child`)."""
+
+    def __init__(
+        self, shared: SharedSettings, environ: Mapping[str, str], only: Sequence[str] = SERVICES
+    ) -> None:
+        unknown = sorted(set(only) - set(SERVICES))
+        if unknown:
+            raise Refused("UNKNOWN_SERVICE", f"no service is called {', '.join(unknown)}", f"Known: {', '.join(SERVICES)}.")
+        self._home = Home(shared.home.resolve())
+        self._shared = shared
+        self._environ = dict(environ)
+        self._only = [name for name in SERVICES if name in only]
+        self._stopping = False
+
+    def run(self, say: Callable[[str], None]) -> int:
+        """Starts everything, keeps it alive, and stops it on SIGINT or SIGTERM. Gives the exit code."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self._stop())
+        with _only_one(self._home):
+            self._tidy()
+            children = [Child(spec) for spec in self._specs()]
+            try:
+                for child in children:
+                    child.start()
+                say(f"{len(children)} processes started, home {self._home.root}")
+                while not self._stopping:
+                    self._revive(children, say)
+                    time.sleep(TICK_S)
+            finally:
+                self._end(children, say)
+        return 0
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _revive(self, children: Sequence[Child], say: Callable[[str], None]) -> None:
+        for child in children:
+            code = child.revive()
+            if code is not None:
+                say(f"{child.spec.name} ended with {_described(code)}; it is started again (log: {child.spec.log})")
+                log.warning("child.ended", extra={"process": child.spec.name, "exit_code": code})
+
+    def _end(self, children: Sequence[Child], say: Callable[[str], None]) -> None:
+        deadline = time.monotonic() + DRAIN_S
+        ordered = sorted(children, key=lambda child: child.spec.name == TRITON)  # Triton last: stages still need it
+        for child in ordered[:-1] if ordered[-1].spec.name == TRITON else ordered:
+            child.terminate()
+        for child in ordered:
+            child.terminate()
+            if not child.wait(deadline):
+                say(f"{child.spec.name} did not stop in time and was killed")
+        publish_endpoints(self._home, TRITON, None)
+        sweep_shared_memory(self._home.shm_prefix)
+        say("stopped")
+
+    def _tidy(self) -> None:
+        self._home.prepare()
+        (self._home.run / "endpoints.json").unlink(missing_ok=True)
+        LocalBlobStore(self._home.blobs).remove_leftovers()
+        sweep_shared_memory(self._home.shm_prefix)
+
+    def _specs(self) -> Iterator[ChildSpec]:
+        environ = self._environ | {
+            "GLIOSERVE_HOME": str(self._home.root),
+            "OMP_NUM_THREADS": self._environ.get("OMP_NUM_THREADS", "2"),
+            "MALLOC_ARENA_MAX": "2",  # glibc would keep an arena per thread: memory that nobody uses
+        }
+        if TRITON in self._only and self._shared.triton_url is None:
+            launch = triton_launch(
+                TritonSpec(runtime=self._shared.triton_runtime, models=self._shared.models, home=self._home)
+            )
+            environ["GLIOSERVE_TRITON_URL"] = launch.grpc_address
+            publish_endpoints(
+                self._home,
+                TRITON,
+                {"grpc": launch.grpc_address, "http": launch.http_address, "metrics": launch.metrics_address},
+            )
+            yield ChildSpec(
+                name=TRITON,
+                argv=launch.argv,
+                environ=launch.environ,
+                log=self._log(TRITON),
+                before_start=lambda: sweep_shared_memory(self._home.shm_prefix),
+            )
+        for name in self._only:
+            if name != TRITON:
+                yield ChildSpec(
+                    name=name,
+                    argv=[sys.executable, "-m", f"services.{name}"],
+                    environ=environ,
+                    log=self._log(name),
+                    nice=WARD_NICE if name in STAGES else 0,
+                )
+
+    def _log(self, name: str) -> Path:
+        return self._home.logs / f"{name}.{'log' if name == TRITON else 'jsonl'}"
+
+
+@contextmanager
+def _only_one(home: Home) -> Iterator[None]:
+    home.run.mkdir(parents=True, exist_ok=True)
+    with (home.run / "up.lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(
+                "ALREADY_UP", f"another `glioserve up` runs the home {home.root}", "Use it, or set GLIOSERVE_HOME."
+            ) from None
+        handle.write(str(os.getpid()))
+        handle.flush()
+        os.set_inheritable(handle.fileno(), False)
+        yield
+
+
+def _described(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
