@@ -1,0 +1,146 @@
+"""Individual healthy brains from one atlas: tissue maps, random size, side and diffeomorphic shape, ventricles.
+
+Head frame: RAS mm, origin near the anterior commissure as in MNI space. Synthetic; one template, so every brain here
+has its folds. Atlas: MNI ICBM 152 nonlinear symmetric 2009a (see assets/MNI-LICENCE.txt).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from services.core.imaging.volume import Affine, Grid
+from services.phantom.deformation import (
+    Deformation,
+    Field,
+    Points,
+    box_grid,
+    integrate,
+    random_velocity,
+    sample,
+    smooth_noise,
+    transform,
+)
+
+FIELD_SPACING_MM = 4.0
+SHARPNESS = 1.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Atlas:
+    """Probabilities 0 to 1 on one grid (1.5 mm, RAS). `brain` holds CSF inside the skull; grey + white <= brain."""
+
+    grid: Grid
+    grey: NDArray[np.float32]
+    white: NDArray[np.float32]
+    brain: NDArray[np.float32]
+    ventricle: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tissues:
+    """Fractions at points, shape (n,) each: white + grey + csf = 1 where brain = 1, all zero outside."""
+
+    white: NDArray[np.float32]
+    grey: NDArray[np.float32]
+    csf: NDArray[np.float32]
+    brain: NDArray[np.float32]
+    ventricle: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Anatomy:
+    """One individual: a point of the head is taken from `to_atlas` of the deformed point of the atlas."""
+
+    atlas: Atlas
+    to_atlas: Affine
+    deformation: Deformation
+    folds: NDArray[np.float32]
+
+    def in_atlas(self, points: Points) -> Points:
+        """Head points (3, n) as atlas points, RAS mm."""
+        return transform(self.to_atlas, self.deformation.at(points))
+
+    def tissues(self, points: Points) -> Tissues:
+        """Tissue fractions at head points (3, n), sharpened from the atlas's averages to one person's borders."""
+        there = self.in_atlas(points)
+        grey, white, brain, ventricle = (
+            sample(values, self.atlas.grid, there)
+            for values in (self.atlas.grey, self.atlas.white, self.atlas.brain, self.atlas.ventricle)
+        )
+        shift = sample(self.folds, self.deformation.grid, points)
+        return _individual(grey, white, brain, ventricle, shift)
+
+    def brain_at(self, points: Points) -> NDArray[np.float32]:
+        """Brain fraction (CSF inside the skull counts) at head points (3, n)."""
+        return sample(self.atlas.brain, self.atlas.grid, self.in_atlas(points))
+
+
+def load_atlas() -> Atlas:
+    """Reads the packaged atlas, about 30 ms; keep it when many brains are made."""
+    with resources.files("services.phantom").joinpath("assets/mni_tissues.npz").open("rb") as file:
+        stored = np.load(file, allow_pickle=False)
+        maps = {name: stored[name].astype(np.float32) / np.float32(255) for name in stored.files if name != "affine"}
+        affine = stored["affine"]
+    x, y, z = maps["brain"].shape
+    return Atlas(grid=Grid(shape=(x, y, z), affine=affine), **maps)
+
+
+def head_grid(spacing_mm: float) -> Grid:
+    """The box of the head frame that holds every brain made here, at any spacing."""
+    return box_grid((-88.0, -122.0, -86.0), (88.0, 88.0, 98.0), spacing_mm)
+
+
+def random_anatomy(rng: np.random.Generator, atlas: Atlas) -> Anatomy:
+    """A new individual: scale 0.85 to 1.04 per axis (the template is large), side, two scales of deformation, wider
+    ventricles (up to 4 mm).
+    """
+    grid = head_grid(FIELD_SPACING_MM)
+    scale = rng.uniform(0.88, 1.01) * rng.uniform(0.97, 1.03, 3)
+    to_atlas: Affine = np.diag([*(1.0 / scale), 1.0])
+    if rng.random() < 0.5:
+        to_atlas[0, 0] = -to_atlas[0, 0]
+    velocity = random_velocity(rng, grid, 45.0, rng.uniform(1.5, 3.5))
+    velocity += random_velocity(rng, grid, 20.0, rng.uniform(0.6, 1.4))
+    velocity += _widening(atlas, grid, to_atlas, rng.uniform(-0.5, 4.0))
+    folds = smooth_noise(rng, grid, 14.0) * np.float32(0.35)
+    return Anatomy(atlas=atlas, to_atlas=to_atlas, deformation=integrate(velocity, grid), folds=folds)
+
+
+def _widening(atlas: Atlas, grid: Grid, to_atlas: Affine, amount_mm: float) -> Field:
+    """Velocity towards the ventricles' middle: values there are spread outwards by about `amount_mm`."""
+    ventricle = sample(atlas.ventricle, atlas.grid, transform(to_atlas, grid_points(grid)))
+    soft = ndimage.gaussian_filter(ventricle.reshape(grid.shape), 5.0 / FIELD_SPACING_MM)
+    gradient = np.stack(np.gradient(soft))
+    longest = float(np.sqrt((gradient**2).sum(axis=0)).max()) + 1e-9
+    pull: Field = (gradient * (amount_mm / longest)).astype(np.float32)
+    return pull
+
+
+def grid_points(grid: Grid) -> Points:
+    """RAS mm of every voxel centre, (3, n), in C-order."""
+    axes = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in grid.shape), indexing="ij")
+    return transform(grid.affine, np.stack([axis.reshape(-1) for axis in axes]))
+
+
+def _individual(
+    grey: NDArray[np.float32],
+    white: NDArray[np.float32],
+    brain: NDArray[np.float32],
+    ventricle: NDArray[np.float32],
+    shift: NDArray[np.float32],
+) -> Tissues:
+    """Sharpens the averaged maps (power of each fraction, renewed sum); `shift` moves the borders of the folds."""
+    csf = np.clip(brain - grey - white, 0, None)
+    parts = [
+        np.clip(part, 0, 1) ** SHARPNESS * weight
+        for part, weight in ((white, np.exp(shift)), (grey, np.float32(1)), (csf, np.exp(0.5 - shift)))
+    ]
+    share = brain / np.maximum(parts[0] + parts[1] + parts[2], np.float32(1e-6))
+    return Tissues(
+        white=parts[0] * share, grey=parts[1] * share, csf=parts[2] * share, brain=brain, ventricle=ventricle
+    )
