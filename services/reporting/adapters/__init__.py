@@ -1,0 +1,1 @@
+"""The libraries that only this service talks to: highdicom and reportlab."""

@@ -1,0 +1,242 @@
+"""DICOM Segmentation of the native mask (PS3.3 A.51, BINARY), written with highdicom.
+
+Bytes depend on the segmentation run, the headers and the report settings only: dates are the study's, UIDs are derived
+(rule 4). The patient is the pseudonym, whatever the headers say (rule 10).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import highdicom as hd
+import numpy as np
+from highdicom.seg import Segmentation, SegmentationTypeValues, SegmentDescription
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import UID
+from pydicom.valuerep import DA, TM
+
+from services.core.contracts.ids import PatientKey, RunId, derived_uid
+from services.core.contracts.manifest import ModelRef
+from services.core.imaging.labels import Label
+from services.core.imaging.volume import Volume
+from services.reporting.adapters.segment_codes import PROPERTIES, Property
+from services.reporting.domain.planes import Plane, frames_on, slice_order
+from services.reporting.errors import OutputNotPossible
+
+_KEPT = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "PositionReferenceIndicator",
+    "Modality",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "StudyDate",
+    "StudyTime",
+    "SeriesDate",
+    "SeriesTime",
+    "ContentDate",
+    "ContentTime",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "PatientSex",
+    "PatientAge",
+)
+_NEEDED = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+)
+_MAX_LO = 64  # characters of a VR LO
+_UNKNOWN_DATE = "19000101"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentationSource:
+    """What the object is made of. `headers`: JSON array of DICOM JSON data sets, one per instance of the reference."""
+
+    mask: Volume
+    headers: bytes
+    patient: PatientKey
+    run_id: RunId
+    models: tuple[ModelRef, ...]
+
+
+class HighdicomWriter:
+    """Writes the segmentation. `settings_hash` is part of its UIDs; `writer` is the stated software version."""
+
+    def __init__(self, *, settings_hash: str, writer: str, series_number: int) -> None:
+        self._settings_hash = settings_hash
+        self._writer = writer
+        self._series_number = series_number
+
+    def write(self, source: SegmentationSource) -> bytes:
+        """A DICOM file (Explicit VR little endian). Raises OutputNotPossible with the reason."""
+        images = _images(source)
+        planes = [_plane(image) for image in images]
+        order = slice_order(planes)
+        images, planes = [images[i] for i in order], [planes[i] for i in order]
+        frames = frames_on(source.mask, planes)
+        present = [label for label in Label if label and (frames == label).any()]
+        if not present:
+            raise OutputNotPossible("SEG_EMPTY", "No tumour was segmented, so there is no DICOM segmentation.")
+        stack = np.stack([frames == label for label in present], axis=-1).astype(np.uint8)
+        dataset = self._segmentation(source, images, stack, present)
+        return _file_bytes(dataset)
+
+    def _segmentation(
+        self, source: SegmentationSource, images: list[Dataset], stack: np.ndarray, present: list[Label]
+    ) -> Segmentation:
+        first = images[0]
+        day, time = _content_moment(first)
+        dataset = Segmentation(
+            source_images=images,
+            pixel_array=stack,
+            segmentation_type=SegmentationTypeValues.BINARY,
+            segment_descriptions=[
+                self._description(source, number, label) for number, label in enumerate(present, start=1)
+            ],
+            series_instance_uid=self._uid("series", source),
+            series_number=self._series_number,
+            sop_instance_uid=self._uid("instance", source),
+            instance_number=1,
+            manufacturer="GlioServe",
+            manufacturer_model_name="GlioServe fusion segmentation",
+            software_versions=cast("tuple[str]", list(self._versions(source.models))),
+            device_serial_number=self._settings_hash[:16],
+            content_label="GLIOMA",
+            content_description="Glioma regions. Research use; not for diagnosis",
+            series_description="GlioServe glioma segmentation (research use)",
+            content_date=day,
+            content_time=time,
+            series_date=day,
+            series_time=time,
+        )
+        dataset.InstanceCreationDate, dataset.InstanceCreationTime = day, time
+        for equipment in dataset.get("ContributingEquipmentSequence", []):
+            equipment.ContributionDateTime = f"{dataset.ContentDate}{dataset.ContentTime}"
+        organisation = self._uid("dimensions", source)
+        for item in (*dataset.DimensionIndexSequence, *dataset.DimensionOrganizationSequence):
+            item.DimensionOrganizationUID = organisation
+        return dataset
+
+    def _description(self, source: SegmentationSource, number: int, label: Label) -> SegmentDescription:
+        meaning: Property = PROPERTIES[label]
+        return SegmentDescription(
+            segment_number=number,
+            segment_label=meaning.label,
+            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+            segmented_property_type=meaning.code,
+            algorithm_type="AUTOMATIC",
+            algorithm_identification=_algorithm(source.models),
+            tracking_uid=self._uid(f"segment-{label.name}", source),
+            tracking_id=f"glioma {label.name}",
+            anatomic_regions=[codes.SCT.Brain],
+            display_color=hd.color.CIELabColor(*meaning.cielab),
+        )
+
+    def _versions(self, models: Sequence[ModelRef]) -> tuple[str, ...]:
+        return (f"writer {self._writer}", *(_lo(f"{model.name} {model.version}") for model in models))
+
+    def _uid(self, part: str, source: SegmentationSource) -> str:
+        return derived_uid("segmentation", part, source.run_id, self._settings_hash)
+
+
+def _algorithm(models: Sequence[ModelRef]) -> hd.AlgorithmIdentificationSequence:
+    names = ", ".join(model.name for model in models) or "unknown"
+    versions = ", ".join(f"{model.name} {model.version}" for model in models) or "unknown"
+    return hd.AlgorithmIdentificationSequence(
+        name=_lo(f"GlioServe {names}"),
+        family=codes.DCM.ArtificialIntelligence,
+        version=_lo(versions),
+        source="GlioServe",
+        parameters={model.name: model.digest for model in models} or None,
+    )
+
+
+def _images(source: SegmentationSource) -> list[Dataset]:
+    try:
+        documents = json.loads(source.headers)
+        headers = [Dataset.from_json(dict(document)) for document in documents]
+    except (ValueError, TypeError, KeyError) as error:
+        raise _no_headers(f"the headers cannot be read ({type(error).__name__})") from error
+    if not headers:
+        raise _no_headers("there are no headers of the reference series")
+    return [_image(header, source.patient) for header in headers]
+
+
+def _image(header: Dataset, patient: PatientKey) -> Dataset:
+    missing = [keyword for keyword in _NEEDED if header.get(keyword) in (None, "")]
+    if missing:
+        raise _no_headers(f"the headers lack {', '.join(missing)}")
+    image = Dataset()
+    for keyword in _KEPT:
+        if keyword in header:
+            setattr(image, keyword, header[keyword].value)
+    image.PatientID = patient
+    image.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in ("PatientName", "PatientBirthDate", "AccessionNumber", "StudyID", "ReferringPhysicianName"):
+        setattr(image, keyword, "")
+    for keyword in ("PatientSex", "StudyDate", "StudyTime"):
+        if keyword not in image:
+            setattr(image, keyword, "")
+    if "Modality" not in image:
+        image.Modality = "MR"
+    return image
+
+
+def _no_headers(detail: str) -> OutputNotPossible:
+    return OutputNotPossible("SEG_NO_HEADERS", f"The DICOM segmentation was not written: {detail}.")
+
+
+def _plane(image: Dataset) -> Plane:
+    x, y, z = (float(value) for value in image.ImagePositionPatient)
+    cosines = [float(value) for value in image.ImageOrientationPatient]
+    between_rows, between_columns = (float(value) for value in image.PixelSpacing)
+    return Plane(
+        position=(x, y, z),
+        along_row=(cosines[0], cosines[1], cosines[2]),
+        along_column=(cosines[3], cosines[4], cosines[5]),
+        spacing_mm=(between_rows, between_columns),
+        shape=(int(image.Rows), int(image.Columns)),
+    )
+
+
+def _content_moment(image: Dataset) -> tuple[DA, TM]:
+    """Date and time of the study's own content, never of this run: a second run gives the same bytes."""
+    for kind in ("Content", "Acquisition", "Series", "Study"):
+        day = image.get(f"{kind}Date")
+        if day:
+            return DA(day), TM(image.get(f"{kind}Time") or "000000")
+    return DA(_UNKNOWN_DATE), TM("000000")
+
+
+def _file_bytes(dataset: Segmentation) -> bytes:
+    dataset.file_meta.ImplementationClassUID = UID(derived_uid("implementation", "glioserve"))
+    dataset.file_meta.ImplementationVersionName = "GLIOSERVE"
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _lo(text: str) -> str:
+    return text if len(text) <= _MAX_LO else f"{text[: _MAX_LO - 3]}..."
