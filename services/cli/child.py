@@ -26,7 +26,7 @@ class ChildSpec:
     environ: Mapping[str, str]
     log: Path
     nice: int = 0
-    before_start: Callable[[], None] = lambda: None
+    before_start: Callable[[], object] = lambda: None
 
 
 @dataclass(slots=True)
@@ -46,13 +46,13 @@ class Child:
         self.spec.before_start()
         _rotate(self.spec.log)
         self._log = self.spec.log.open("ab")
-        self.process = subprocess.Popen(  # noqa: PLW1509 - one thread, and the hook only makes two system calls
+        self.process = subprocess.Popen(
             self.spec.argv,
             env=dict(self.spec.environ),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            preexec_fn=_tied_to(os.getpid(), self.spec.nice),
+            preexec_fn=_tied_to(os.getpid(), self.spec.nice),  # noqa: PLW1509 - one thread; two system calls
             start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops its children in order
         )
         self.starts += 1
@@ -84,13 +84,13 @@ class Child:
             return True
         try:
             self.process.wait(max(0.0, deadline - time.monotonic()))
-            return True
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             return False
         finally:
             self._forget()
+        return True
 
     def _forget(self) -> None:
         self.process = None

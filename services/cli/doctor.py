@@ -67,7 +67,7 @@ def _shared_memory(_: SharedSettings) -> Finding:
     place = Path("/dev/shm")  # noqa: S108 - POSIX shared memory on Linux, not a temporary file
     if not os.access(place, os.W_OK):
         how = "mount -t tmpfs tmpfs /dev/shm"
-        return Finding(name="shared memory", ok=False, needed=True, found="/dev/shm cannot be written", how=how)
+        return Finding(name="shared memory", ok=False, needed=True, found="cannot be written", how=how)
     how = "mount -o remount,size=2G /dev/shm"
     return _sized("shared memory", shutil.disk_usage(place).free, MIN_SHM, how)
 

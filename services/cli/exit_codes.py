@@ -23,3 +23,5 @@ class Exit(IntEnum):
     """The wait was given up; the study goes on."""
     MACHINE = 8
     """This machine lacks something; what, and the command that brings it, is printed."""
+    INTERRUPTED = 130
+    """Ctrl-C."""

@@ -21,7 +21,8 @@ from services.core.contracts.errors import Refused
 from services.core.runtime.home import Home, publish_endpoints
 from services.core.runtime.settings import SharedSettings
 from services.core.storage.local import LocalBlobStore
-from services.core.triton.server import TritonSpec, sweep_shared_memory, triton_launch
+from services.core.triton.server import TritonSpec, triton_command
+from services.core.triton.shared_memory import sweep_shared_memory
 
 TRITON = "triton"
 STAGES = ("preprocessing", "fusion_segmentation", "molecular_subtyping", "monitoring", "reporting")
@@ -35,12 +36,12 @@ log = logging.getLogger(__name__)
 class Supervisor:
     """Runs the chosen services of one home until a signal or `stop`. Single-threaded on purpose (see `Child`)."""
 
-    def __init__(
-        self, shared: SharedSettings, environ: Mapping[str, str], only: Sequence[str] = SERVICES
-    ) -> None:
+    def __init__(self, shared: SharedSettings, environ: Mapping[str, str], only: Sequence[str] = SERVICES) -> None:
         unknown = sorted(set(only) - set(SERVICES))
         if unknown:
-            raise Refused("UNKNOWN_SERVICE", f"no service is called {', '.join(unknown)}", f"Known: {', '.join(SERVICES)}.")
+            raise Refused(
+                "UNKNOWN_SERVICE", f"no service is called {', '.join(unknown)}", f"Known: {', '.join(SERVICES)}."
+            )
         self._home = Home(shared.home.resolve())
         self._shared = shared
         self._environ = dict(environ)
@@ -73,7 +74,7 @@ class Supervisor:
             code = child.revive()
             if code is not None:
                 say(f"{child.spec.name} ended with {_described(code)}; it is started again (log: {child.spec.log})")
-                log.warning("child.ended", extra={"process": child.spec.name, "exit_code": code})
+                log.warning("child.ended", extra={"service": child.spec.name, "exit_code": code})
 
     def _end(self, children: Sequence[Child], say: Callable[[str], None]) -> None:
         deadline = time.monotonic() + DRAIN_S
@@ -101,7 +102,7 @@ class Supervisor:
             "MALLOC_ARENA_MAX": "2",  # glibc would keep an arena per thread: memory that nobody uses
         }
         if TRITON in self._only and self._shared.triton_url is None:
-            launch = triton_launch(
+            launch = triton_command(
                 TritonSpec(runtime=self._shared.triton_runtime, models=self._shared.models, home=self._home)
             )
             environ["GLIOSERVE_TRITON_URL"] = launch.grpc_address
@@ -113,7 +114,7 @@ class Supervisor:
             yield ChildSpec(
                 name=TRITON,
                 argv=launch.argv,
-                environ=launch.environ,
+                environ=launch.env,
                 log=self._log(TRITON),
                 before_start=lambda: sweep_shared_memory(self._home.shm_prefix),
             )

@@ -31,6 +31,9 @@ class SharedSettings(BaseModel):
     home: Path = Field(default=Path(".glioserve"), description="Everything this installation writes lies below it.")
     bus: str = Field(default="embedded", description="`embedded`, or `kafka://host:port[,host:port]`.")
     triton_url: str | None = Field(default=None, description="gRPC address of an external Triton, host:port.")
+    triton_runtime: Path = Field(
+        default=Path(__file__).parents[3] / ".venv-triton", description="Environment that holds `tritonserver`."
+    )
     models: Path = Field(
         default=Path(__file__).parents[3] / "triton_models", description="The Triton model repository."
     )

@@ -1,0 +1,52 @@
+"""The command line of `glioserve`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from services.cli.exit_codes import Exit
+from services.core.contracts.enums import Stage
+
+EPILOG = "Exit codes: " + ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in Exit) + "."
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments; prints usage and exits with 2 when they are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="glioserve", description="Glioma MRI: a study goes in, one consistent result set comes out.", epilog=EPILOG
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    up = commands.add_parser("up", help="run all services of this home in the foreground")
+    up.add_argument("--only", metavar="NAMES", help="comma-separated services, such as gateway,triton")
+    _submit(commands.add_parser("submit", help="send a study (folder, ZIP or file; DICOM or NIfTI)"))
+    status = _json(commands.add_parser("status", help="show one study, or all"))
+    status.add_argument("study", nargs="?", metavar="ID")
+    results = _json(commands.add_parser("results", help="fetch the current results of a study"))
+    results.add_argument("study", metavar="ID")
+    results.add_argument("--out", required=True, metavar="DIR")
+    replay = _json(commands.add_parser("replay", help="ask for a stage of a study to run once more"))
+    replay.add_argument("study", metavar="ID")
+    replay.add_argument("--stage", choices=list(Stage), help="from this stage on; default: from the one that failed")
+    demo = commands.add_parser("demo", help="start, send one phantom study, show what comes out")
+    demo.add_argument("--study", metavar="FOLDER", help="your own study of DICOM or NIfTI instead of the phantom")
+    demo.add_argument("--out", metavar="DIR", help="where results go; default: <home>/demo/results")
+    _json(commands.add_parser("doctor", help="what this machine lacks, and the command that brings it"))
+    return parser.parse_args(argv)
+
+
+def _submit(parser: argparse.ArgumentParser) -> None:
+    _json(parser)
+    parser.add_argument("path", metavar="PATH")
+    parser.add_argument("--lane", choices=["stat", "routine"], default="routine")
+    parser.add_argument("--patient", metavar="ID", help="whose study it is; NIfTI does not say")
+    parser.add_argument("--acquired", metavar="DATE", help="when it was acquired, ISO 8601; NIfTI does not say")
+    parser.add_argument("--sequence", action="append", default=[], metavar="SLOT=FILE", help="such as t1c=post.nii.gz")
+    parser.add_argument("--wait", action="store_true", help="follow the study to its end")
+    parser.add_argument("--timeout", type=float, default=1800.0, metavar="S", help="how long --wait waits")
+    parser.add_argument("--out", metavar="DIR", help="wait, then fetch the results into this folder")
+
+
+def _json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    return parser

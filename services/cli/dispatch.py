@@ -1,0 +1,100 @@
+"""From parsed arguments to a command, with what it needs; from errors to words and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+
+from pydantic import Field, SecretStr
+
+from services.cli import study_commands
+from services.cli.demo import demo
+from services.cli.doctor import Finding, examine
+from services.cli.exit_codes import Exit
+from services.cli.gateway_client import GatewayClient, NotFound
+from services.cli.supervisor import SERVICES, Supervisor
+from services.core.contracts.errors import GlioServeError, Refused, Transient
+from services.core.runtime.home import Home, read_endpoints
+from services.core.runtime.settings import ServiceSettings, SettingsError, SharedSettings, load, load_shared
+from services.core.telemetry.logs import setup_logging
+
+CONVERSATIONS: Mapping[str, Callable[[GatewayClient, argparse.Namespace], int]] = {
+    "submit": study_commands.submit,
+    "status": study_commands.status,
+    "results": study_commands.results,
+    "replay": study_commands.replay,
+}
+
+
+class CliSettings(ServiceSettings):
+    """GLIOSERVE_CLI__GATEWAY_URL and GLIOSERVE_CLI__TOKEN: for a gateway that is not of this home."""
+
+    gateway_url: str | None = Field(default=None, description="Default: what endpoints.json of the home says.")
+    token: SecretStr | None = Field(default=None, description="Bearer token of a gateway that asks for one.")
+
+
+def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Runs a command; says on standard error what went wrong and what to do."""
+    try:
+        shared = load_shared(environ)
+        if options.command == "up":
+            return _up(shared, environ, options)
+        if options.command == "doctor":
+            return _doctor(examine(shared), options)
+        if options.command == "demo":
+            return demo(shared, environ, options)
+        return _converse(shared, environ, options)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return Exit.USAGE
+    except GlioServeError as error:
+        sys.stderr.write(f"{error.message} [{error.code}]\n{error.advice}".rstrip() + "\n")
+        return exit_for(error)
+
+
+def exit_for(error: GlioServeError) -> Exit:
+    """The exit code that an error means."""
+    if isinstance(error, NotFound):
+        return Exit.NOT_FOUND
+    if isinstance(error, Refused):
+        return Exit.REFUSED
+    if isinstance(error, Transient):
+        return Exit.UNREACHABLE
+    return Exit.UNEXPECTED
+
+
+def _converse(shared: SharedSettings, environ: Mapping[str, str], options: argparse.Namespace) -> int:
+    settings = load(CliSettings, "cli", environ)
+    url = settings.gateway_url or _local_gateway(shared)
+    gateway = GatewayClient(url, settings.token.get_secret_value() if settings.token else None)
+    try:
+        return CONVERSATIONS[options.command](gateway, options)
+    finally:
+        gateway.close()
+
+
+def _local_gateway(shared: SharedSettings) -> str:
+    home = Home(shared.home.resolve())
+    addresses = read_endpoints(home).get("gateway")
+    if addresses is None:
+        raise Transient("UNREACHABLE", f"no gateway runs in the home {home.root}", "Start it: glioserve up")
+    return addresses["http"]
+
+
+def _up(shared: SharedSettings, environ: Mapping[str, str], options: argparse.Namespace) -> int:
+    setup_logging("supervisor", shared.log_level, Home(shared.home.resolve()).logs / "supervisor.jsonl")
+    only = options.only.split(",") if options.only else SERVICES
+    return Supervisor(shared, environ, only).run(lambda text: print(text, flush=True))
+
+
+def _doctor(findings: list[Finding], options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            mark = "ok     " if finding.ok else "MISSING" if finding.needed else "absent "
+            print(f"{mark} {finding.name}: {finding.found}" + ("" if finding.ok else f"\n        {finding.how}"))
+    return Exit.OK if all(finding.ok or not finding.needed for finding in findings) else Exit.MACHINE

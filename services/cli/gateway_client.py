@@ -1,0 +1,166 @@
+"""Talks to the gateway over HTTP, as a hospital system would. Errors arrive as problem documents (RFC 9457)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import httpx
+
+from services.core.contracts.errors import GlioServeError, Refused, Transient
+
+Document: TypeAlias = dict[str, Any]
+UPLOAD_TIMEOUT = httpx.Timeout(30.0, write=300.0, read=300.0)
+
+
+class NotFound(Refused):
+    """The gateway knows no such study or result."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """A file to send and the relative name under which it is sent."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What `submit` sends. `sequences` maps a slot to a file name among `files`."""
+
+    files: Sequence[SourceFile]
+    lane: str = "routine"
+    patient: str | None = None
+    acquired: str | None = None
+    sequences: Mapping[str, str] = ()  # type: ignore[assignment]
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """Query parameters of the upload."""
+        named = [("lane", self.lane), ("patient", self.patient), ("acquired", self.acquired)]
+        chosen = [(key, value) for key, value in named if value is not None]
+        return chosen + [("sequence", f"{slot}={name}") for slot, name in dict(self.sequences).items()]
+
+
+class GatewayClient:
+    """One gateway. Raises Transient when it does not answer, Refused or NotFound with its words when it refuses."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.url = url
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=30.0)
+
+    def close(self) -> None:
+        """Closes connections."""
+        self._http.close()
+
+    def submit(self, submission: Submission) -> Document:
+        """Uploads a study, streaming from disk; gives the study document."""
+        only = submission.files[0].path if len(submission.files) == 1 else None
+        with ExitStack() as stack:
+            if only is not None and only.suffix.lower() == ".zip":
+                content = stack.enter_context(only.open("rb"))
+                headers = {"Content-Type": "application/zip", "Content-Length": str(only.stat().st_size)}
+                return self._document(
+                    "POST",
+                    "/studies",
+                    params=submission.parameters(),
+                    content=content,
+                    headers=headers,
+                    timeout=UPLOAD_TIMEOUT,
+                )
+            files = [
+                ("files", (file.name, stack.enter_context(file.path.open("rb")), "application/octet-stream"))
+                for file in submission.files
+            ]
+            return self._document(
+                "POST", "/studies", params=submission.parameters(), files=files, timeout=UPLOAD_TIMEOUT
+            )
+
+    def study(self, study: str) -> Document:
+        """The study document: state, stages, revision, completeness, verdict."""
+        return self._document("GET", f"/studies/{study}")
+
+    def studies(self) -> Document:
+        """The list of studies."""
+        return self._document("GET", "/studies")
+
+    def results(self, study: str) -> Document:
+        """Names, sizes, media types and digests of the current results."""
+        return self._document("GET", f"/studies/{study}/results")
+
+    def replay(self, study: str, stage: str | None) -> Document:
+        """Asks for the same run once more."""
+        return self._document("POST", f"/studies/{study}/replay", params={"stage": stage} if stage else {})
+
+    def fetch(self, path: str, target: Path) -> None:
+        """Downloads to a file; it appears whole or not at all."""
+        fresh = target.with_name(f".{target.name}.part")
+        try:
+            with self._http.stream("GET", path) as response:
+                if response.is_error:
+                    response.read()
+                    raise _problem(response)
+                with fresh.open("wb") as stream:
+                    for chunk in response.iter_bytes():
+                        stream.write(chunk)
+            fresh.replace(target)
+        except httpx.TransportError as error:
+            raise _unreachable(self.url) from error
+        finally:
+            fresh.unlink(missing_ok=True)
+
+    def text(self, path: str) -> str:
+        """The text at a path, such as the page of a study."""
+        try:
+            response = self._http.get(path)
+        except httpx.TransportError as error:
+            raise _unreachable(self.url) from error
+        if response.is_error:
+            raise _problem(response)
+        return response.text
+
+    def events(self, study: str) -> Iterator[Document]:
+        """Study documents as they change, by Server-Sent Events; ends when the connection does."""
+        try:
+            with self._http.stream("GET", f"/studies/{study}/events", timeout=httpx.Timeout(30.0)) as response:
+                if response.is_error:
+                    response.read()
+                    raise _problem(response)
+                for line in response.iter_lines():
+                    if line.startswith("data:"):
+                        yield json.loads(line.removeprefix("data:"))
+        except httpx.TransportError:
+            return
+
+    def _document(self, method: str, path: str, **options: Any) -> Document:
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise _unreachable(self.url) from error
+        if response.is_error:
+            raise _problem(response)
+        document: Document = response.json()
+        return document
+
+
+def _unreachable(url: str) -> Transient:
+    return Transient("UNREACHABLE", f"no gateway answers at {url}", "Start it: glioserve up")
+
+
+def _problem(response: httpx.Response) -> GlioServeError:
+    try:
+        body = response.json()
+        code, detail = body["code"], body.get("detail") or body["title"]
+        advice = body.get("advice", "")
+    except (ValueError, KeyError, TypeError):
+        code, detail, advice = f"HTTP_{response.status_code}", f"the gateway answered {response.status_code}", ""
+    if response.status_code == httpx.codes.NOT_FOUND:
+        return NotFound(code, detail, advice)
+    if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return Transient(code, detail, advice)
+    return Refused(code, detail, advice)

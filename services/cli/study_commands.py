@@ -1,0 +1,131 @@
+"""`submit`, `status`, `results` and `replay`: conversations with the gateway. Each gives an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from services.cli.exit_codes import Exit
+from services.cli.gateway_client import Document, GatewayClient, Submission
+from services.cli.progress import progress, seconds_of
+from services.cli.source import assignments, collect
+
+POLL_S = 0.5
+ENDED = frozenset({"done", "failed"})
+
+
+def submit(gateway: GatewayClient, options: argparse.Namespace) -> int:
+    """Uploads a study; with --wait or --out follows it to its end and fetches the results."""
+    document = gateway.submit(
+        Submission(
+            files=collect(Path(options.path)),
+            lane=options.lane,
+            patient=options.patient,
+            acquired=options.acquired,
+            sequences=assignments(options.sequence),
+        )
+    )
+    if not (options.wait or options.out):
+        _print(document, options.json, f"study {document['id']} accepted, version {document['version']}")
+        return Exit.OK
+    if not options.json:
+        sys.stderr.write(f"study {document['id']} accepted, version {document['version']}\n")
+    ended = follow(gateway, document["id"], timeout_s=options.timeout, quiet=options.json)
+    if ended is None:
+        _print(gateway.study(document["id"]), options.json, "the wait was given up; the study goes on")
+        return Exit.TIMED_OUT
+    if options.out:
+        fetch_all(gateway, ended["id"], Path(options.out))
+    _print(ended, options.json, summary(ended))
+    return exit_of(ended)
+
+
+def status(gateway: GatewayClient, options: argparse.Namespace) -> int:
+    """Shows one study, or all."""
+    if options.study:
+        document = gateway.study(options.study)
+        _print(document, options.json, summary(document))
+        return Exit.OK
+    listing = gateway.studies()
+    if options.json:
+        sys.stdout.write(json.dumps(listing, indent=2) + "\n")
+        return Exit.OK
+    table = Table("study", "version", "lane", "state", "revision", "completeness", "verdict", box=None)
+    for study in listing["studies"]:
+        cells = (study.get(key) for key in ("id", "version", "lane", "state", "revision", "completeness", "verdict"))
+        table.add_row(*("" if cell is None else str(cell) for cell in cells))
+    Console().print(table)
+    return Exit.OK
+
+
+def results(gateway: GatewayClient, options: argparse.Namespace) -> int:
+    """Fetches the current results into a folder."""
+    names = fetch_all(gateway, options.study, Path(options.out))
+    _print({"study": options.study, "out": options.out, "files": names}, options.json, "\n".join(names))
+    return Exit.OK if names else Exit.NOT_FOUND
+
+
+def replay(gateway: GatewayClient, options: argparse.Namespace) -> int:
+    """Asks for a stage to run once more."""
+    document = gateway.replay(options.study, options.stage)
+    _print(document, options.json, f"study {options.study} runs again")
+    return Exit.OK
+
+
+def follow(gateway: GatewayClient, study: str, *, timeout_s: float, quiet: bool) -> Document | None:
+    """Shows progress until the study has ended; None when the time is over first."""
+    deadline = time.monotonic() + timeout_s
+    with progress(quiet=quiet) as view:
+        while True:
+            for document in gateway.events(study):
+                view.show(document)
+                if document["state"] in ENDED:
+                    return document
+                if time.monotonic() > deadline:
+                    return None
+            document = gateway.study(study)  # the stream broke: ask, then listen again
+            view.show(document)
+            if document["state"] in ENDED:
+                return document
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(POLL_S)
+
+
+def fetch_all(gateway: GatewayClient, study: str, out: Path) -> list[str]:
+    """Fetches every current result into a folder; gives the names."""
+    out.mkdir(parents=True, exist_ok=True)
+    names = []
+    for item in gateway.results(study)["results"]:
+        gateway.fetch(f"/studies/{study}/results/{item['name']}", out / item["name"])
+        names.append(item["name"])
+    return names
+
+
+def summary(study: Document) -> str:
+    """A study in a few lines."""
+    lines = [f"study {study['id']} version {study['version']}: {study['state']}"]
+    if study.get("completeness"):
+        lines.append(f"result {study['completeness']}, {study['verdict']}, revision {study['revision']}")
+    lines += [f"  {stage['stage']:<10} {stage['status']:<10} {seconds_of(stage)}".rstrip() for stage in study["stages"]]
+    problems = (stage["problem"] for stage in study["stages"] if stage.get("problem"))
+    lines += [
+        f"  {problem['code']}: {problem['message']} {problem.get('advice') or ''}".rstrip() for problem in problems
+    ]
+    return "\n".join(lines)
+
+
+def exit_of(study: Document) -> Exit:
+    """OK when there is a result with numbers in it."""
+    usable = study["state"] == "done" and study.get("completeness") in ("complete", "degraded")
+    return Exit.OK if usable else Exit.NO_RESULT
+
+
+def _print(document: Document, as_json: bool, text: str) -> None:
+    sys.stdout.write((json.dumps(document, indent=2) if as_json else text) + "\n")
