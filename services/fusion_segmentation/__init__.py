@@ -1,0 +1,1 @@
+"""Stage SEGMENT: fuses the sequences that exist into one mask with its uncertainty."""

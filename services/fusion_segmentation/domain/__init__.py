@@ -1,0 +1,1 @@
+"""Pure steps of the segmentation: arrays in, arrays out, no I/O."""

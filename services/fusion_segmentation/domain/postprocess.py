@@ -1,0 +1,38 @@
+"""What a mask must obey whatever the network says: it lies in the brain, and a few stray voxels are no lesion."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from services.core.imaging.labels import Label
+
+_NEIGHBOURS = np.ones((3, 3, 3), dtype=np.int8)  # corners count: thin rims hang together
+
+
+def cleaned(labels: NDArray[np.uint8], brain: NDArray[np.bool_], min_voxels: int) -> NDArray[np.uint8]:
+    """Labels inside the brain; lesions (any labels, corners connect) of fewer than `min_voxels` voxels are dropped."""
+    kept = np.where(brain, labels, np.uint8(Label.BACKGROUND))
+    box = ndimage.find_objects(kept > 0, max_label=1)[0]
+    if box is None:
+        return kept
+    part = kept[box]
+    components, _ = ndimage.label(part > 0, structure=_NEIGHBOURS)
+    small = np.bincount(components.reshape(-1)) < min_voxels
+    small[0] = False
+    if small.any():
+        part[small[components]] = Label.BACKGROUND
+    return kept
+
+
+def touches_edge(labels: NDArray[np.uint8]) -> bool:
+    """True when a lesion reaches the outermost voxels of the box: part of it may lie outside."""
+    faces = (np.take(labels, [0, -1], axis=axis) for axis in range(3))
+    return any(bool(face.any()) for face in faces)
+
+
+def mean_vacuity(labels: NDArray[np.uint8], vacuity: NDArray[np.uint8]) -> float | None:
+    """Mean vacuity (0 to 1) over the lesion's voxels; None without a lesion."""
+    lesion = vacuity[labels != Label.BACKGROUND]
+    return float(lesion.mean(dtype=np.float64) / 255.0) if lesion.size else None

@@ -1,0 +1,49 @@
+"""Settings of the segmentation, GLIOSERVE_FUSION_SEGMENTATION__<NAME>; nothing else here reads the environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from services.core.contracts.enums import Lane
+from services.core.runtime.settings import ServiceSettings
+
+_RESULT: dict[str, Any] = {"affects_result": True}
+
+
+class Deadlines(ServiceSettings):
+    """How long one call of a model may take, queueing included, by lane; seconds."""
+
+    theatre: float = Field(default=5.0, gt=0, description="A mask later than this is of no use to the surgeon.")
+    stat: float = Field(default=30.0, gt=0)
+    routine: float = Field(default=90.0, gt=0)
+
+    def of(self, lane: Lane) -> float:
+        """Seconds for a lane."""
+        return {Lane.THEATRE: self.theatre, Lane.STAT: self.stat, Lane.ROUTINE: self.routine}[lane]
+
+
+class FusionSettings(ServiceSettings):
+    """What the segmentation can be told from outside."""
+
+    max_crops: int = Field(
+        default=4, ge=1, le=8, description="Calls of the fine model at most.", json_schema_extra=_RESULT
+    )
+    crop_margin_mm: int = Field(
+        default=4, ge=0, le=24, description="Room around the coarse tumour inside the crops.", json_schema_extra=_RESULT
+    )
+    min_lesion_voxels: int = Field(
+        default=24, ge=1, description="Smaller connected lesions (1 mm voxels) are dropped.", json_schema_extra=_RESULT
+    )
+    review_vacuity: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Mean vacuity in the tumour above which a person looks.",
+        json_schema_extra=_RESULT,
+    )
+    implausible_ml: float = Field(
+        default=300.0, gt=0, description="Whole tumour above which a person looks.", json_schema_extra=_RESULT
+    )
+    deadlines: Deadlines = Deadlines()
