@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from typing import Any
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from services.core.triton.catalog import write_manifest
 
@@ -80,7 +80,7 @@ def coarse_graph() -> onnx.ModelProto:
 
 
 def fine_graph() -> onnx.ModelProto:
-    """`label` from the same thresholds (background where nothing is available); `vacuity` = 255 * 5 / (5 + evidence)."""
+    """`label` from the same thresholds (0 where nothing is available); `vacuity` = 255 * 5 / (5 + evidence)."""
     half, byte = TensorProto.FLOAT16, TensorProto.UINT8
     nodes = [
         *_thresholds("image"),
@@ -130,7 +130,7 @@ def _model(
     nodes: Sequence[onnx.NodeProto],
     inputs: Sequence[onnx.ValueInfoProto],
     outputs: Sequence[onnx.ValueInfoProto],
-    constants: dict[str, np.generic | np.ndarray[tuple[int, ...], np.dtype[np.generic]]],
+    constants: Mapping[str, Any],
 ) -> onnx.ModelProto:
     shared = {
         "slot_t1c": np.array([T1C], np.int64),
@@ -141,7 +141,7 @@ def _model(
     }
     used = {wire for node in nodes for wire in node.input}
     initializers = [
-        numpy_helper.from_array(np.asarray(value), key) for key, value in (shared | constants).items() if key in used
+        numpy_helper.from_array(np.asarray(value), key) for key, value in {**shared, **constants}.items() if key in used
     ]
     graph = helper.make_graph(list(nodes), name, list(inputs), list(outputs), initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="glioserve")

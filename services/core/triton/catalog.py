@@ -39,7 +39,9 @@ class ModelCatalog:
                 raise ValueError(f"schema {document['schema']!r}")
             models = {name: _checked(repository, name, entry) for name, entry in entries.items()}
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise Permanent("MODEL_MANIFEST_UNREADABLE", f"no usable manifest.json of models: {error}", _ADVICE) from error
+            raise Permanent(
+                "MODEL_MANIFEST_UNREADABLE", f"no usable manifest.json of models: {error}", _ADVICE
+            ) from error
         return ModelCatalog(models)
 
     def names(self) -> tuple[str, ...]:

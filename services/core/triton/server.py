@@ -18,17 +18,21 @@ from pathlib import Path
 
 from services.core.contracts.errors import Permanent
 from services.core.runtime.home import Home
+from services.core.triton.shared_memory import SERVER_REGION, sweep_shared_memory
+
+__all__ = ["Launch", "Runtime", "TritonSpec", "find_runtime", "sweep_shared_memory", "triton_command"]
 
 BACKEND = "openvino_cpu"
 MODELS = ("fusion_coarse", "fusion_fine")
 LOOPBACK = "127.0.0.1"
-SERVER_REGION = "-triton-"
 DEFAULT_RUNTIME = Path(__file__).parents[3] / ".venv-triton"
 _SETUP = "Run `make setup`, or point GLIOSERVE_TRITON_RUNTIME at an environment with nvidia-pytriton."
 _ASK = (
-    "import json, sys, sysconfig; v = sysconfig.get_config_var; print(json.dumps({'minor': '%d.%d' % sys.version_info[:2],"
-    " 'lib': v('LIBDIR'), 'soname': v('INSTSONAME'), 'site': sysconfig.get_path('purelib')}))"
+    "import json, sys, sysconfig; print(json.dumps({'minor': '%d.%d' % sys.version_info[:2],"
+    " 'lib': sysconfig.get_config_var('LIBDIR'), 'site': sysconfig.get_path('purelib')}))"
 )
+# The stubs write their shared memory with the server's umask: images are for their owner only.
+_PRIVATE = ("/bin/sh", "-c", 'umask 077; exec "$0" "$@"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,10 @@ class TritonSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """How to start it and where it will listen (host:port). `env` is the whole environment, nothing is inherited."""
+    """How to start it and where it will listen (host:port). `env` is the whole environment, nothing is inherited.
+
+    Ready, with its models warm, when `http://<http_address>/v2/health/ready` answers 200: 1 to 10 s.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
@@ -86,7 +93,8 @@ def find_runtime(root: Path = DEFAULT_RUNTIME) -> Runtime:
         raise Permanent("TRITON_RUNTIME_MISSING", f"there is no Triton runtime at {root}", _SETUP)
     answer = subprocess.run([str(python), "-I", "-c", _ASK], capture_output=True, text=True, check=False, timeout=60)
     if answer.returncode:
-        raise Permanent("TRITON_RUNTIME_BROKEN", f"the Python of the Triton runtime fails: {answer.stderr[-300:]}", _SETUP)
+        said = answer.stderr[-300:]
+        raise Permanent("TRITON_RUNTIME_BROKEN", f"the Python of the Triton runtime fails: {said}", _SETUP)
     facts = json.loads(answer.stdout)
     libraries = Path(facts["lib"])
     runtime = Runtime(root=root, site=Path(facts["site"]), libraries=libraries, minor=facts["minor"])
@@ -112,6 +120,7 @@ def triton_command(spec: TritonSpec) -> Launch:
     grpc, http, metrics = _ports(spec.grpc_port, spec.http_port, spec.metrics_port)
     locked = secrets.token_urlsafe(24)  # nobody is told: the models of a running server are not to be changed
     argv = [
+        *_PRIVATE,
         str(runtime.server / "bin" / "tritonserver"),
         f"--model-repository={spec.models.absolute()}",
         f"--model-config-name={spec.config_name}",

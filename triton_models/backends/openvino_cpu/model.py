@@ -1,7 +1,7 @@
 """Triton backend for CPU sites: runs `<version>/model.onnx` of any model with OpenVINO.
 
-One file serves every model whose config names `backend: "openvino_cpu"`. Config parameters: `threads` (0: as many as the
-process may use) and `precision` (f32: the same numbers on every CPU; bf16: faster where the CPU has it, less exact).
+One file serves every model whose config names `backend: "openvino_cpu"`. Config parameters: `threads` (0: as many as
+the process may use) and `precision` (f32: the same on every CPU; bf16: faster where the CPU has it, less exact).
 Loaded by Triton's python stub, never imported by GlioServe. A request that fails is answered with an error: raising
 would lose the whole batch and may leak shared memory.
 """

@@ -1,0 +1,201 @@
+"""Two ways for tensors to reach Triton: system shared memory on the same host, gRPC bytes elsewhere.
+
+Both give the same bits. Shared memory costs two copies in memory and two small calls; bytes cost the serialisation of
+every tensor twice, so they are capped: a distant caller must not send what would block the server's other callers.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
+
+from services.core.contracts.errors import Permanent
+from services.core.imaging.volume import Array
+from services.core.runtime.clock import Clock
+from services.core.triton.shared_memory import Region, lay_out, sweep_client_regions
+
+MAX_BYTES = 32 * 1024 * 1024
+UNREGISTER_TIMEOUT_S = 1.0
+PROBE_BYTES = 4096
+TensorSpecs: TypeAlias = dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One inference. `expires_at` (the clock's monotonic seconds) ends it at the client and in the server's queue."""
+
+    model: str
+    version: str
+    inputs: Mapping[str, Array]
+    outputs: Sequence[str]
+    priority: int
+    expires_at: float
+    clock: Clock
+    headers: Mapping[str, str]
+
+    def left_s(self) -> float:
+        """Seconds until it ends, never zero: gRPC takes zero for "no bound"."""
+        return max(0.001, self.expires_at - self.clock.monotonic())
+
+    def options(self) -> dict[str, Any]:
+        """What both transports pass on."""
+        left_s = self.left_s()
+        return {
+            "model_name": self.model,
+            "model_version": self.version,
+            "priority": self.priority,
+            "timeout": int(left_s * 1e6),  # microseconds; shortens the queue's own, never extends it
+            "client_timeout": left_s,
+            "headers": dict(self.headers),
+        }
+
+
+class Transport(Protocol):
+    """One way. `label` is what metrics call it."""
+
+    label: str
+
+    def exchange(self, call: Call) -> dict[str, Array]:
+        """Runs a call. Raises InferenceServerException, Permanent, or OSError when there is no room for the tensors."""
+
+    def close(self) -> None:
+        """Gives back what the server holds for us."""
+
+
+class BytesTransport:
+    """Tensors inside the gRPC messages."""
+
+    label = "grpc"
+
+    def __init__(self, server: InferenceServerClient) -> None:
+        self._server = server
+
+    def exchange(self, call: Call) -> dict[str, Array]:
+        """Runs a call. Raises Permanent when the inputs exceed the cap."""
+        size = sum(array.nbytes for array in call.inputs.values())
+        if size > MAX_BYTES:
+            raise Permanent(
+                "TRITON_TENSORS_TOO_LARGE",
+                f"{size / 2**20:.0f} MB of tensors for {call.model}; gRPC bytes are limited to {MAX_BYTES >> 20} MB",
+                "Run the caller on Triton's host, where shared memory has no such limit.",
+            )
+        inputs = [_input(name, array).set_data_from_numpy(array) for name, array in call.inputs.items()]
+        wanted = [InferRequestedOutput(name) for name in call.outputs]
+        result = self._server.infer(inputs=inputs, outputs=wanted, **call.options())
+        return {name: np.array(result.as_numpy(name)) for name in call.outputs}
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class SharedMemoryTransport:
+    """Tensors in one region a call, named, registered, and removed whatever happens."""
+
+    label = "shared_memory"
+
+    def __init__(self, server: InferenceServerClient, prefix: str) -> None:
+        self._server = server
+        self._prefix = prefix
+        self._lock = threading.Lock()
+        self._retired: set[str] = set()
+        self._specs: dict[tuple[str, str], TensorSpecs] = {}
+        for name in sweep_client_regions(prefix):  # what a caller of this home left when it was killed
+            self._unregister(name)
+
+    def probe(self, timeout_s: float) -> bool:
+        """True when the server maps a region that we make, that is: when it is on this host and allowed to.
+
+        Raises InferenceServerException when the server does not answer at all, OSError when /dev/shm has no room.
+        """
+        self._specs.clear()  # it may be another server than before
+        try:
+            with Region(self._prefix, PROBE_BYTES) as region:
+                self._server.register_system_shared_memory(
+                    region.name, region.key, region.size, client_timeout=timeout_s
+                )
+                self._unregister(region.name)
+        except InferenceServerException as error:
+            if str(error.status()) in {"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"}:
+                raise
+            return False
+        return True
+
+    def exchange(self, call: Call) -> dict[str, Array]:
+        """Runs a call. Raises OSError when /dev/shm is full."""
+        specs = self._outputs_of(call)
+        sizes = {f"in/{name}": array.nbytes for name, array in call.inputs.items()}
+        sizes |= {f"out/{name}": dtype.itemsize * math.prod(shape) for name, (dtype, shape) in specs.items()}
+        offsets, total = lay_out(sizes)
+        with Region(self._prefix, total) as region:
+            place = partial(_place, region.name, offsets, sizes)
+            for name, array in call.inputs.items():
+                region.write(offsets[f"in/{name}"], array)
+            self._retire(region.name)  # until the call has succeeded, the server may write there
+            self._server.register_system_shared_memory(
+                region.name, region.key, region.size, client_timeout=call.left_s()
+            )
+            self._server.infer(
+                inputs=[place(_input(name, array), f"in/{name}") for name, array in call.inputs.items()],
+                outputs=[place(InferRequestedOutput(name), f"out/{name}") for name in specs],
+                **call.options(),
+            )
+            results = {name: region.read(offsets[f"out/{name}"], *spec) for name, spec in specs.items()}
+        self.close()
+        return results
+
+    def close(self) -> None:
+        """Unregisters what calls have left behind. A region in which a call still runs is kept for the next time."""
+        with self._lock:
+            names, self._retired = self._retired, set()
+        for name in names:
+            self._unregister(name)
+
+    def _outputs_of(self, call: Call) -> TensorSpecs:
+        """Dtype and shape of the wanted outputs; asked from the server once a model version."""
+        key = (call.model, call.version)
+        if key not in self._specs:
+            metadata = self._server.get_model_metadata(call.model, call.version, client_timeout=call.left_s())
+            self._specs[key] = {
+                item.name: (np.dtype(triton_to_np_dtype(item.datatype)), tuple(1 if d < 0 else d for d in item.shape))
+                for item in metadata.outputs
+            }
+        known = self._specs[key]
+        unknown = [name for name in call.outputs if name not in known]
+        if unknown:
+            raise Permanent(
+                "TRITON_INVALID_REQUEST", f"{call.model} version {call.version} has no output {unknown[0]!r}"
+            )
+        return {name: known[name] for name in call.outputs}
+
+    def _retire(self, name: str) -> None:
+        with self._lock:
+            self._retired.add(name)
+
+    def _unregister(self, name: str) -> None:
+        """The server refuses while a call that ended early for us still runs there, so its memory stays valid."""
+        try:
+            self._server.unregister_system_shared_memory(name, client_timeout=UNREGISTER_TIMEOUT_S)
+        except InferenceServerException:
+            self._retire(name)
+
+
+def _input(name: str, array: Array) -> InferInput:
+    kind = np_to_triton_dtype(array.dtype)
+    if kind is None:
+        raise Permanent("TRITON_INVALID_REQUEST", f"input {name} has dtype {array.dtype}, which Triton does not know")
+    return InferInput(name, list(array.shape), kind)
+
+
+def _place(
+    region: str, offsets: Mapping[str, int], sizes: Mapping[str, int], tensor: Any, key: str
+) -> InferInput | InferRequestedOutput:
+    tensor.set_shared_memory(region, sizes[key], offsets[key])
+    return tensor
