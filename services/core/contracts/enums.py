@@ -77,6 +77,15 @@ class Modality(StrEnum):
     CHO_NAA = "cho_naa"
 
 
+class Marker(StrEnum):
+    """Molecular markers, in the order of the rows of the network's `markers` output; four more rows are reserved."""
+
+    IDH = "idh"
+    CODEL_1P19Q = "codel_1p19q"
+    MGMT = "mgmt"
+    H3K27M = "h3k27m"
+
+
 STRUCTURAL = (Modality.T1N, Modality.T1C, Modality.T2W, Modality.T2F)
 
 UNITS = {

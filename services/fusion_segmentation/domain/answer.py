@@ -8,16 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.core.contracts.enums import Modality
+from services.core.contracts.enums import Marker, Modality
 from services.core.contracts.errors import Permanent
 from services.core.contracts.facts import MarkerEvidence
 from services.core.imaging.labels import Label, region_mask
 from services.core.imaging.volume import Array, Grid, Volume
 from services.fusion_segmentation.domain.evidence import Reading, checked_evidence
 from services.fusion_segmentation.domain.study import SLOTS
-
-MARKERS = ("idh", "codel_1p19q", "mgmt", "h3k27m")
-"""Rows of the markers tensor, in order; the rows after them are reserved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,7 +37,7 @@ def coarse_answer(outputs: Mapping[str, Array], used: tuple[Modality, ...]) -> C
         evidence=checked_evidence(outputs["evidence"][0]),
         markers=tuple(
             MarkerEvidence(marker=name, absent=float(absent), present=float(present))
-            for name, (absent, present) in zip(MARKERS, markers[: len(MARKERS)], strict=True)
+            for name, (absent, present) in zip(Marker, markers[: len(Marker)], strict=True)
         ),
         gates={slot.value: round(float(gates[SLOTS.index(slot)]), 6) for slot in used},
     )

@@ -1,0 +1,35 @@
+"""Settings of the subtyping, GLIOSERVE_MOLECULAR_SUBTYPING__<NAME>; nothing else here reads the environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from services.core.runtime.settings import ServiceSettings
+
+_RESULT: dict[str, Any] = {"affects_result": True}
+
+
+class SubtypeSettings(ServiceSettings):
+    """When the stage says something about a marker, and when it rather says nothing."""
+
+    max_vacuity: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="A marker whose evidence leaves more than this unknown is not decided.",
+        json_schema_extra=_RESULT,
+    )
+    min_distance: float = Field(
+        default=0.35,
+        ge=0,
+        le=0.5,
+        description="How far the calibrated probability must be from 0.5.",
+        json_schema_extra=_RESULT,
+    )
+    decide_mgmt: bool = Field(
+        default=False,
+        description="Decide MGMT too. Public models reach an AUC near 0.6 on it: not enough to say anything.",
+        json_schema_extra=_RESULT,
+    )
