@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 bin := .venv/bin
 
-.PHONY: help setup demo test servers lint protos bench chaos learning gpu
+.PHONY: help setup demo test servers lint protos lock bench chaos learning gpu
 help:           ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
@@ -27,6 +27,9 @@ lint: setup     ## format, lint, types, import rules, protos, spelling
 
 protos: setup   ## write protos/gen again from the .proto files
 	@bash protos/generate.sh
+
+lock:           ## write the pins (constraints*.txt) again from pyproject.toml
+	@$(bin)/uv pip compile -q --python-version 3.11 --no-header pyproject.toml --extra all --group test --group lint -o constraints.txt
 
 bench: setup    ## the numbers of the README, as JSON
 	@$(bin)/python -m loadtests.bench $(ARGS)

@@ -1,0 +1,72 @@
+"""What a person types, and what the shell gets back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.cli.arguments import parse
+from services.cli.dispatch import exit_for, run
+from services.cli.exit_codes import Exit
+from services.cli.gateway_client import NotFound
+from services.cli.source import assignments, collect
+from services.cli.study_commands import exit_of
+from services.core.contracts.errors import GlioServeError, Permanent, Refused, Transient
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_folder_is_collected_with_relative_names_and_without_hidden_files(tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    for name in ("series/b.dcm", "a.dcm", ".DS_Store", "series/.hidden"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [file.name for file in collect(tmp_path)] == ["a.dcm", "series/b.dcm"]
+
+
+def test_an_empty_or_absent_folder_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(Refused):
+            collect(path)
+
+
+def test_sequences_are_assigned_by_slot() -> None:
+    assert assignments(["t1c=post.nii.gz", "t2f=a=b.nii"]) == {"t1c": "post.nii.gz", "t2f": "a=b.nii"}
+
+
+@pytest.mark.parametrize("text", ["t1c", "t9=x.nii", "t1c="])
+def test_a_malformed_assignment_is_refused(text: str) -> None:
+    with pytest.raises(Refused, match="SLOT=FILE"):
+        assignments([text])
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Transient("UNREACHABLE", "away"), Exit.UNREACHABLE),
+        (Refused("BAD", "no"), Exit.REFUSED),
+        (NotFound("NOT_FOUND", "no"), Exit.NOT_FOUND),
+        (Permanent("BROKEN", "no"), Exit.UNEXPECTED),
+    ],
+)
+def test_each_class_of_error_has_its_exit_code(error: GlioServeError, code: Exit) -> None:
+    assert exit_for(error) is code
+
+
+def test_an_insufficient_result_is_not_a_success() -> None:
+    assert exit_of({"state": "done", "completeness": "degraded"}) is Exit.OK
+    assert exit_of({"state": "done", "completeness": "insufficient"}) is Exit.NO_RESULT
+    assert exit_of({"state": "failed", "completeness": None}) is Exit.NO_RESULT
+
+
+def test_without_a_running_gateway_the_command_says_how_to_start_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(parse(["status"]), {"GLIOSERVE_HOME": str(tmp_path / "home")})
+    assert code is Exit.UNREACHABLE
+    assert "glioserve up" in capsys.readouterr().err
+
+
+def test_an_unknown_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(parse(["status"]), {"GLIOSERVE_HOEM": "x"}) is Exit.USAGE
+    assert "GLIOSERVE_HOEM" in capsys.readouterr().err
