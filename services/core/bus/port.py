@@ -10,7 +10,7 @@ A record is therefore delivered at least once. Records of one key arrive in the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -68,8 +68,14 @@ class Consumer(Protocol):
     def seek_back(self, record: Record) -> None:
         """Hands this record out again on the next poll."""
 
+    def defer(self, record: Record, delay_s: float) -> None:
+        """Hands this record out again after `delay_s`. Only its own partition waits for it."""
+
     def lag_seconds(self) -> Mapping[str, float]:
-        """Per topic: age of the oldest record of this group that is not committed; 0 when there is none."""
+        """Per topic: age of the oldest record of this group that is not committed; 0 when there is none.
+
+        A bus may see only the partitions that this member owns; the group's lag is the largest of its members'.
+        """
 
     def close(self) -> None:
         """Leaves the group at once, so that others take over without waiting for a time-out."""
@@ -90,6 +96,9 @@ class Admin(Protocol):
     def backlog(self, group: str, topic: str) -> int:
         """Records of the topic that the group has not committed."""
 
+    def browse(self, topic: str) -> Iterator[Record]:
+        """Every record of the topic that is still kept, up to now, without joining a group. Order per partition."""
+
     def close(self) -> None:
         """Releases connections."""
 
@@ -101,7 +110,10 @@ class Bus(Protocol):
         """A producer; safe to use from several threads."""
 
     def consumer(self, group: str, topics: Sequence[str]) -> Consumer:
-        """Joins the group. A new group starts at the beginning of the topics."""
+        """Joins the group. A new group starts at the beginning of the topics.
+
+        The order of `topics` is their priority: a record of an earlier topic is handed out before one of a later.
+        """
 
     def admin(self) -> Admin:
         """The operator's view."""

@@ -15,6 +15,7 @@ HEADER_RETRIES = "retries"
 HEADER_ORIGIN = "origin"
 HEADER_REASON_CODE = "reason_code"
 HEADER_REASON = "reason"
+HEADER_REDRIVEN = "redriven"
 
 
 def request_topic(stage: Stage, lane: Lane) -> str:
@@ -32,6 +33,19 @@ def retry_topic(topic: str) -> str:
 def dead_topic(topic: str) -> str:
     """Where requests that cannot succeed are kept with origin and reason."""
     return f"{topic}.dead"
+
+
+def origin_topic(topic: str) -> str:
+    """The topic that a retry or dead-letter topic stands beside."""
+    return topic.removesuffix(".dead").removesuffix(".retry")
+
+
+def labels_of(topic: str) -> tuple[str, str]:
+    """Stage and lane of a request topic (its retry topic too) as metric labels; `other` and `none` for the rest."""
+    parts = origin_topic(topic).split(".")
+    if len(parts) == 5 and parts[2] in set(Stage) and parts[3] in set(BUS_LANES):
+        return parts[2], parts[3]
+    return "other", "none"
 
 
 def stage_group(stage: Stage) -> str:
