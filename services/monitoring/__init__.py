@@ -1,0 +1,1 @@
+"""Stage COMPARE: the patient over time. One study against the latest one acquired before it."""
