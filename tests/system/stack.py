@@ -89,6 +89,12 @@ class Stack:
         process.kill()
         until(lambda: not alive(process), 20, lambda: f"{service} survives SIGKILL")
 
+    @property
+    def pid(self) -> int:
+        """Process id of the supervisor."""
+        assert self._up is not None
+        return self._up.pid
+
     def process(self, service: str) -> psutil.Process:
         """The running process of a service; waits for one that is being restarted."""
         assert self._up is not None

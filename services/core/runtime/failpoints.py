@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -34,6 +35,10 @@ Failpoint = Literal[
 NAMES: tuple[str, ...] = get_args(Failpoint)
 
 
+Action = Literal["kill", "transient"]
+_EACH = "transient-each"
+
+
 class Failpoints:
     """Armed by files under a home; every process of that home sees them."""
 
@@ -41,28 +46,59 @@ class Failpoints:
         folder = home / "run" / "failpoints"
         self._folder = folder if folder.is_dir() else None
 
-    def hit(self, name: Failpoint) -> None:
-        """Passes, unless this failpoint is armed: then it takes one action. Raises Transient for `transient`."""
+    def hit(self, name: Failpoint, key: str = "") -> None:
+        """Passes, unless this failpoint is armed: then it acts. `key` says what passes, such as a study's key.
+
+        Raises Transient for `transient`, and for `transient-each` at the first passage of every key.
+        """
         if self._folder is None:
             return
         armed = self._folder / name
-        taken = armed.with_name(f"{name}.taken.{os.getpid()}")
-        try:
-            armed.rename(taken)  # atomic: of several processes exactly one takes it
-        except FileNotFoundError:
-            return
-        actions = taken.read_text().split()
-        if len(actions) > 1:
-            taken.write_text("\n".join(actions[1:]))
-            taken.rename(armed)
-        if actions and actions[0] == "kill":
+        action = self._first_of(armed, key) if _reads(armed) == _EACH else _taken(armed)
+        if action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if actions and actions[0] == "transient":
-            raise Transient("FAILPOINT", f"failpoint {name} was armed to fail once")
+        if action == "transient":
+            raise Transient("FAILPOINT", f"failpoint {name} was armed to fail")
+
+    def _first_of(self, armed: Path, key: str) -> str | None:
+        try:
+            armed.with_name(f"{armed.name}.passed.{key}").touch(exist_ok=False)
+        except FileExistsError:
+            return None
+        return "transient"
 
 
-def arm(home: Path, name: Failpoint, actions: list[Literal["kill", "transient"]]) -> None:
-    """Arms a failpoint before the processes of this home start."""
+def arm(home: Path, name: Failpoint, actions: Sequence[Action]) -> None:
+    """Arms a failpoint: each passage takes one action, whatever passes."""
+    _armed(home, name, "\n".join(actions))
+
+
+def arm_each(home: Path, name: Failpoint) -> None:
+    """Arms a failpoint to fail transiently once for every key that passes it."""
+    _armed(home, name, _EACH)
+
+
+def _armed(home: Path, name: Failpoint, text: str) -> None:
     folder = home / "run" / "failpoints"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text("\n".join(actions))
+    (folder / name).write_text(text)
+
+
+def _reads(armed: Path) -> str | None:
+    try:
+        return armed.read_text()
+    except FileNotFoundError:
+        return None
+
+
+def _taken(armed: Path) -> str | None:
+    taken = armed.with_name(f"{armed.name}.taken.{os.getpid()}")
+    try:
+        armed.rename(taken)  # atomic: of several processes exactly one takes it
+    except FileNotFoundError:
+        return None
+    actions = taken.read_text().split()
+    if len(actions) > 1:
+        taken.write_text("\n".join(actions[1:]))
+        taken.rename(armed)
+    return actions[0] if actions else None

@@ -72,4 +72,3 @@ def run_process(service: str, body: Callable[[Process], None]) -> int:
         return EXIT_BAD_SETTINGS
     log.info("process.stopped", extra={"pid": os.getpid()})
     return 0
-

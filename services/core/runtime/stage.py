@@ -126,7 +126,7 @@ def run(handler: StageHandler, request: StageRequest, ports: RunPorts, checkpoin
         facts=result.facts,
         parent=request.inputs[0].run_id if request.inputs else None,
     )
-    ports.failpoints.hit("stage.before_manifest")
+    ports.failpoints.hit("stage.before_manifest", f"{request.study.study}.{request.stage}")
     ref = store_manifest(ports.blobs, request.stage, manifest)
     ports.failpoints.hit("stage.after_manifest")
     return _outcome_of(request, manifest, ref, ports)

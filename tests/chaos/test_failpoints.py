@@ -1,0 +1,29 @@
+"""Every process is killed at every named place, once: the study still ends with one result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.core.runtime.failpoints import NAMES, Failpoint, arm
+from services.phantom import PhantomSpec, generate, write_nifti
+from tests.system.invariants import assert_one_current_result
+from tests.system.stack import Stack, until
+
+pytestmark = [pytest.mark.chaos]
+SMALL = PhantomSpec(spacing_mm=4.0)
+
+
+@pytest.mark.parametrize(("seed", "name"), list(enumerate(NAMES)))
+def test_a_kill_at_a_failpoint_loses_nothing_and_doubles_nothing(
+    stack: Stack, tmp_path: Path, seed: int, name: Failpoint
+) -> None:
+    write_nifti(generate(seed, SMALL), tmp_path / "study")
+    arm(stack.home.root, name, ["kill"])
+    study = stack.submit(tmp_path / "study")
+    stack.wait_done(study)
+    armed = stack.home.run / "failpoints" / name
+    until(lambda: not armed.exists(), 10, lambda: f"{name} was never passed")
+    stack.wait_ready()
+    assert_one_current_result(stack, [study])

@@ -1,0 +1,57 @@
+"""What must hold of a home whatever happened to its processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from services.core.contracts.enums import Stage
+from services.core.contracts.manifest import Manifest
+from services.core.runtime.home import Home
+from tests.system.stack import Stack
+
+
+def manifests(home: Home) -> list[Manifest]:
+    """All manifests of a home, the gateway's own apart."""
+    runs = home.blobs / "named" / "runs"
+    documents = (path.read_bytes() for path in runs.iterdir() if ".attempt-" not in path.name)
+    return [manifest for manifest in map(Manifest.from_bytes, documents) if isinstance(manifest.stage, Stage)]
+
+
+def assert_one_current_result(stack: Stack, studies: Sequence[str]) -> None:
+    """Each study ended, has one current result, and computed each step of each revision exactly once."""
+    stored = manifests(stack.home)
+    client = stack.client()
+    for study in studies:
+        document = stack.wait_done(study)
+        results = client.results(study)
+        assert {"report.json", "report.pdf", "provenance.json"} <= {item["name"] for item in results["results"]}
+        assert document["revision"] >= 1
+        steps = Counter(
+            (manifest.study.version, manifest.stage, _revision(manifest))
+            for manifest in stored
+            if manifest.study.study == study
+        )
+        assert steps
+        assert set(steps.values()) == {1}, f"a step ran to two results: {steps}"
+        assert (document["version"], Stage.REPORT, document["revision"]) in steps
+    client.close()
+
+
+def bytes_outside_the_vault(home: Home) -> dict[str, bytes]:
+    """Every file of a home but the vault, the identified instances and the uploads in staging."""
+    apart = (home.vault, home.blobs / "identified", home.staging)
+    files = (path for path in home.root.rglob("*") if path.is_file() and not any(a in path.parents for a in apart))
+    return {str(path.relative_to(home.root)): _read(path) for path in files}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:  # a temporary file that has gone since it was listed
+        return b""
+
+
+def _revision(manifest: Manifest) -> object:
+    return manifest.facts.get("revision", manifest.inputs[-1].blob.digest)
