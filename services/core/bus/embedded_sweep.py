@@ -9,10 +9,9 @@ import sqlite3
 from datetime import timedelta
 
 from services.core.bus.embedded_file import microseconds, writing
+from services.core.bus.topics import DEAD_RETENTION, RETENTION
 from services.core.runtime.clock import Clock
 
-RETENTION = timedelta(days=14)
-DEAD_RETENTION = timedelta(days=90)
 INTERVAL = timedelta(hours=1)
 CHUNK = 1000
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from services.core.contracts.enums import Lane, Stage
 
 OUTCOME_TOPIC = "glioserve.study.outcome.v1"
@@ -16,6 +18,9 @@ HEADER_ORIGIN = "origin"
 HEADER_REASON_CODE = "reason_code"
 HEADER_REASON = "reason"
 HEADER_REDRIVEN = "redriven"
+
+RETENTION = timedelta(days=14)
+DEAD_RETENTION = timedelta(days=90)
 
 
 def request_topic(stage: Stage, lane: Lane) -> str:
