@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import highdicom as hd
@@ -20,11 +19,11 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 from pydicom.valuerep import DA, TM
 
-from services.core.contracts.ids import PatientKey, RunId, derived_uid
+from services.core.contracts.ids import PatientKey, derived_uid
 from services.core.contracts.manifest import ModelRef
 from services.core.imaging.labels import Label
-from services.core.imaging.volume import Volume
 from services.reporting.adapters.segment_codes import PROPERTIES, Property
+from services.reporting.domain.outputs import SegmentationSource
 from services.reporting.domain.planes import Plane, frames_on, slice_order
 from services.reporting.errors import OutputNotPossible
 
@@ -68,17 +67,6 @@ _NEEDED = (
 )
 _MAX_LO = 64  # characters of a VR LO
 _UNKNOWN_DATE = "19000101"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentationSource:
-    """What the object is made of. `headers`: JSON array of DICOM JSON data sets, one per instance of the reference."""
-
-    mask: Volume
-    headers: bytes
-    patient: PatientKey
-    run_id: RunId
-    models: tuple[ModelRef, ...]
 
 
 class HighdicomWriter:
