@@ -87,7 +87,8 @@ def fine_graph() -> onnx.ModelProto:
         helper.make_node("Add", ["wt", "wt"], ["twice"]),
         helper.make_node("Add", ["twice", "et"], ["numbers"]),  # 2 = SNFH, 3 = ET
         helper.make_node("ReduceMax", ["available"], ["any32"], axes=[1], keepdims=1),
-        helper.make_node("Cast", ["any32"], ["any"], to=half),
+        helper.make_node("Sign", ["any32"], ["sign32"]),
+        helper.make_node("Cast", ["sign32"], ["any"], to=half),
         helper.make_node("Unsqueeze", ["any", "axes_space"], ["any5"]),
         helper.make_node("Mul", ["numbers", "any5"], ["seen"]),
         helper.make_node("Squeeze", ["seen", "axes_channel"], ["label16"]),

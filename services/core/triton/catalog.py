@@ -77,7 +77,7 @@ def _entry(folder: Path) -> dict[str, JsonValue]:
     files = {
         file.relative_to(folder).as_posix(): f"sha256:{_sha256(file)}"
         for file in sorted(folder.rglob("*"))
-        if file.is_file()
+        if file.is_file() and file.parent.name != "__pycache__"
     }
     return {"digest": _digest(files), "files": files}
 

@@ -64,7 +64,7 @@ def classify(error: TritonError) -> Failure:
     low = message.lower()
     if status == "UNAVAILABLE" and any(sign in low for sign in _REJECTED):
         return Failure(kind="rejected", code="TRITON_REJECTED", message=message)
-    if status in {"UNAVAILABLE", "CANCELLED"} or (status == "NOT_FOUND" and _REGION_GONE in low):
+    if status in {"UNAVAILABLE", "CANCELLED"} or is_region_gone(error):
         return Failure(kind="unavailable", code="TRITON_UNAVAILABLE", message=message)
     if status == "DEADLINE_EXCEEDED":
         return Failure(kind="deadline", code="TRITON_DEADLINE", message="no answer within the deadline")
@@ -73,3 +73,8 @@ def classify(error: TritonError) -> Failure:
     if status in _INVALID:
         return Failure(kind="invalid", code="TRITON_INVALID_REQUEST", message=message)
     return Failure(kind="internal", code="TRITON_INTERNAL", message=message)
+
+
+def is_region_gone(error: TritonError) -> bool:
+    """True when the server does not know a region that we had registered: it was restarted meanwhile."""
+    return str(error.status()) == "StatusCode.NOT_FOUND" and _REGION_GONE in str(error.message()).lower()

@@ -7,7 +7,6 @@ every tensor twice, so they are capped: a distant caller must not send what woul
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,10 +19,11 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, tri
 from services.core.contracts.errors import Permanent
 from services.core.imaging.volume import Array
 from services.core.runtime.clock import Clock
-from services.core.triton.shared_memory import Region, lay_out, sweep_client_regions
+from services.core.triton.errors import is_region_gone
+from services.core.triton.region_pool import RegionPool
+from services.core.triton.shared_memory import lay_out
 
 MAX_BYTES = 32 * 1024 * 1024
-UNREGISTER_TIMEOUT_S = 1.0
 PROBE_BYTES = 4096
 TensorSpecs: TypeAlias = dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]]
 
@@ -97,18 +97,14 @@ class BytesTransport:
 
 
 class SharedMemoryTransport:
-    """Tensors in one region a call, named, registered, and removed whatever happens."""
+    """Tensors in a named region that both processes map."""
 
     label = "shared_memory"
 
     def __init__(self, server: InferenceServerClient, prefix: str) -> None:
         self._server = server
-        self._prefix = prefix
-        self._lock = threading.Lock()
-        self._retired: set[str] = set()
+        self._pool = RegionPool(server, prefix)
         self._specs: dict[tuple[str, str], TensorSpecs] = {}
-        for name in sweep_client_regions(prefix):  # what a caller of this home left when it was killed
-            self._unregister(name)
 
     def probe(self, timeout_s: float) -> bool:
         """True when the server maps a region that we make, that is: when it is on this host and allowed to.
@@ -116,12 +112,9 @@ class SharedMemoryTransport:
         Raises InferenceServerException when the server does not answer at all, OSError when /dev/shm has no room.
         """
         self._specs.clear()  # it may be another server than before
+        self._pool.clear()
         try:
-            with Region(self._prefix, PROBE_BYTES) as region:
-                self._server.register_system_shared_memory(
-                    region.name, region.key, region.size, client_timeout=timeout_s
-                )
-                self._unregister(region.name)
+            self._pool.drop(self._pool.take(PROBE_BYTES, timeout_s))
         except InferenceServerException as error:
             if str(error.status()) in {"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"}:
                 raise
@@ -130,33 +123,39 @@ class SharedMemoryTransport:
 
     def exchange(self, call: Call) -> dict[str, Array]:
         """Runs a call. Raises OSError when /dev/shm is full."""
+        try:
+            return self._exchange(call)
+        except InferenceServerException as error:
+            if not is_region_gone(error):
+                raise
+        self._pool.clear()  # the server was restarted and knows none of our regions any more
+        return self._exchange(call)
+
+    def close(self) -> None:
+        """Removes our regions."""
+        self._pool.close()
+
+    def _exchange(self, call: Call) -> dict[str, Array]:
         specs = self._outputs_of(call)
         sizes = {f"in/{name}": array.nbytes for name, array in call.inputs.items()}
         sizes |= {f"out/{name}": dtype.itemsize * math.prod(shape) for name, (dtype, shape) in specs.items()}
         offsets, total = lay_out(sizes)
-        with Region(self._prefix, total) as region:
+        region = self._pool.take(total, call.left_s())
+        try:
             place = partial(_place, region.name, offsets, sizes)
             for name, array in call.inputs.items():
                 region.write(offsets[f"in/{name}"], array)
-            self._retire(region.name)  # until the call has succeeded, the server may write there
-            self._server.register_system_shared_memory(
-                region.name, region.key, region.size, client_timeout=call.left_s()
-            )
             self._server.infer(
                 inputs=[place(_input(name, array), f"in/{name}") for name, array in call.inputs.items()],
                 outputs=[place(InferRequestedOutput(name), f"out/{name}") for name in specs],
                 **call.options(),
             )
             results = {name: region.read(offsets[f"out/{name}"], *spec) for name, spec in specs.items()}
-        self.close()
+        except BaseException:
+            self._pool.drop(region)
+            raise
+        self._pool.give(region)
         return results
-
-    def close(self) -> None:
-        """Unregisters what calls have left behind. A region in which a call still runs is kept for the next time."""
-        with self._lock:
-            names, self._retired = self._retired, set()
-        for name in names:
-            self._unregister(name)
 
     def _outputs_of(self, call: Call) -> TensorSpecs:
         """Dtype and shape of the wanted outputs; asked from the server once a model version."""
@@ -174,17 +173,6 @@ class SharedMemoryTransport:
                 "TRITON_INVALID_REQUEST", f"{call.model} version {call.version} has no output {unknown[0]!r}"
             )
         return {name: known[name] for name in call.outputs}
-
-    def _retire(self, name: str) -> None:
-        with self._lock:
-            self._retired.add(name)
-
-    def _unregister(self, name: str) -> None:
-        """The server refuses while a call that ended early for us still runs there, so its memory stays valid."""
-        try:
-            self._server.unregister_system_shared_memory(name, client_timeout=UNREGISTER_TIMEOUT_S)
-        except InferenceServerException:
-            self._retire(name)
 
 
 def _input(name: str, array: Array) -> InferInput:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Compiles the graph with the shapes that the config declares. Raises when they do not fit: the load fails."""
+        threading.Thread(target=_end_with_server, daemon=True).start()
         config = json.loads(args["model_config"])
         self._compiled = None
         folder = Path(args["model_repository"]) / args["model_version"]
@@ -70,6 +73,20 @@ class TritonPythonModel:
     def _output(self, name: str) -> object:
         array = self._request.get_tensor(self._ports[name]).data
         return pb_utils.Tensor(name, np.ascontiguousarray(array, dtype=self._outputs[name]))
+
+
+def _end_with_server() -> None:
+    """Ends this stub when tritonserver was killed.
+
+    The stub's own watch asks whether the server's process number exists, and a killed server that nobody reaps (in a
+    container without an init) keeps it: the stub would stay for ever. A dead parent is seen here at once.
+    """
+    server = os.getppid()
+    orphan = server == 1 and Path("/proc/1/comm").read_text().strip() != "tritonserver"
+    while not orphan:
+        time.sleep(0.2)
+        orphan = os.getppid() != server
+    os._exit(1)
 
 
 def _options(parameters: dict[str, dict[str, str]]) -> dict[str, object]:
