@@ -1,0 +1,64 @@
+"""Losses of both training phases: softmax warm-up first, evidential afterwards.
+
+Starting evidential starves the rare classes: cases without enhancement push its evidence to zero for good.
+Regions that are empty in the reference are skipped by the Dice terms for the same reason.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from services.core.imaging.labels import REGIONS
+from services.learning.network import CLASSES, evidence_of
+
+CLASS_WEIGHTS = (0.5, 1.5, 1.0, 1.5, 0.5)
+KL_STRIDE = 3  # the KL term looks at every third voxel along each axis
+
+
+def region_dice(probability: Tensor, labels: Tensor) -> Tensor:
+    """1 - soft Dice, mean over the regions WT, TC and ET that the reference holds; 0 where it holds none."""
+    terms = []
+    for members in REGIONS.values():
+        truth = torch.zeros_like(labels, dtype=probability.dtype)
+        guess = torch.zeros_like(truth)
+        for label in members:
+            truth = truth + (labels == int(label)).to(probability.dtype)
+            guess = guess + probability[:, int(label)]
+        if float(truth.sum()) < 1.0:
+            continue
+        overlap = (guess * truth).sum()
+        terms.append(1.0 - (2.0 * overlap + 1.0) / (guess.sum() + truth.sum() + 1.0))
+    return torch.stack(terms).mean() if terms else probability.sum() * 0.0
+
+
+def softmax_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Weighted cross-entropy plus region Dice on softmax probabilities."""
+    weights = torch.tensor(CLASS_WEIGHTS, device=logits.device)
+    cross_entropy = functional.cross_entropy(logits, labels, weight=weights)
+    return cross_entropy + region_dice(torch.softmax(logits, dim=1), labels)
+
+
+def evidential_loss(logits: Tensor, labels: Tensor, kl_weight: float) -> Tensor:
+    """Type-II likelihood sum(y (log S - log alpha)) with the class weights, region Dice on alpha / S, annealed KL."""
+    alpha = evidence_of(logits) + 1.0
+    total = alpha.sum(dim=1, keepdim=True)
+    weights = torch.tensor(CLASS_WEIGHTS, device=logits.device)
+    likelihood = functional.nll_loss(torch.log(alpha / total), labels, weight=weights)
+    loss = likelihood + region_dice(alpha / total, labels)
+    if kl_weight > 0.0:
+        every = (slice(None), slice(None), *(slice(None, None, KL_STRIDE),) * 3)
+        loss = loss + kl_weight * misleading_evidence(alpha[every], labels[every[1:]])
+    return loss
+
+
+def misleading_evidence(alpha: Tensor, labels: Tensor) -> Tensor:
+    """KL(Dir(alpha~) || Dir(1)), mean over voxels; alpha~ keeps only the evidence for wrong classes (Sensoy 2018)."""
+    truth = functional.one_hot(labels, CLASSES).movedim(-1, 1).to(alpha.dtype)
+    wrong = truth + (1.0 - truth) * alpha
+    total = wrong.sum(dim=1)
+    constant = torch.lgamma(torch.tensor(float(CLASSES), device=alpha.device))
+    log_norm = torch.lgamma(total) - constant - torch.lgamma(wrong).sum(dim=1)
+    spread = ((wrong - 1.0) * (torch.digamma(wrong) - torch.digamma(total)[:, None])).sum(dim=1)
+    return (log_norm + spread).mean()
