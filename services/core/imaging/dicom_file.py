@@ -113,7 +113,7 @@ def open_dicom(path: Path) -> DicomFile:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Turns what pydicom says about damaged bytes into Refused, and keeps its warnings (they quote values) out of logs."""
+    """Turns what pydicom says about damaged bytes into Refused, and silences its warnings: they quote values."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -152,8 +152,8 @@ def acquired_at(dataset: Dataset) -> str:
     """
     moment = text(dataset, "AcquisitionDateTime")
     candidates = [(moment[:8], moment[8:])] if moment else []
-    for name in ("Acquisition", "Content", "Series", "Study"):
-        candidates.append((text(dataset, f"{name}Date"), text(dataset, f"{name}Time")))
+    names = ("Acquisition", "Content", "Series", "Study")
+    candidates += [(text(dataset, f"{name}Date"), text(dataset, f"{name}Time")) for name in names]
     for date, time in candidates:
         if re.fullmatch(r"\d{8}", date):
             day = f"{date[:4]}-{date[4:6]}-{date[6:]}"

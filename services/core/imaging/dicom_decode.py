@@ -1,0 +1,48 @@
+"""Child process that decodes compressed pixels: a list of [DICOM file, npy file to write] as JSON on its input.
+
+It dies with its parent and may use 4 GiB of memory. Any failure is an exit code; its texts would quote the file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import resource
+import signal
+import sys
+import warnings
+
+import numpy as np
+import pydicom
+
+from services.core.imaging.dicom_file import COMPRESSED_SYNTAXES, PARSE_ERRORS
+
+MEMORY_BYTES = 4 << 30
+CPU_SECONDS = 300
+_PR_SET_PDEATHSIG = 1
+_FAILURES: tuple[type[Exception], ...] = (*PARSE_ERRORS, RuntimeError, MemoryError)
+
+
+def main() -> int:
+    """Decodes all files of the list; 0 when every one is written."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    warnings.simplefilter("ignore")
+    try:
+        for source, target in json.load(sys.stdin):
+            np.save(target, _stored(source), allow_pickle=False)
+    except _FAILURES:
+        return 1
+    return 0
+
+
+def _stored(source: str) -> np.ndarray:
+    dataset = pydicom.dcmread(source)
+    if dataset.file_meta.TransferSyntaxUID not in COMPRESSED_SYNTAXES:
+        raise ValueError("not a compressed file")
+    return dataset.pixel_array
+
+
+if __name__ == "__main__":
+    sys.exit(main())
