@@ -1,0 +1,123 @@
+"""From cell density to labels and soft fractions on an image grid (schema glioserve.labels.v1).
+
+Core: round and lobulated, inside. Oedema: runs along white matter in fingers, spares cortex and CSF. Enhancing rim: the
+outer shell of the core with a thickness in mm. In a non-enhancing tumour the solid core carries label NCR, as BraTS
+does with non-enhancing tumour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from services.core.imaging.labels import Label
+from services.core.imaging.volume import Grid
+from services.phantom.deformation import smooth_noise
+from services.phantom.signal import Matter
+from services.phantom.tumour import TumourPlan
+
+FINGERS = 3.0
+RUGGED = 0.6
+FAINTEST = -9.0
+"""Natural logarithm of the lowest density that can still be part of the lesion."""
+
+Map = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Surroundings:
+    """What the lesion grows into, on the image grid: log density and tissue fractions."""
+
+    grid: Grid
+    log_density: Map
+    white: Map
+    grey: Map
+
+
+def draw_labels(rng: np.random.Generator, here: Surroundings, plan: TumourPlan) -> NDArray[np.uint8]:
+    """Labels whose WT has the plan's volume and whose TC has the plan's share of it, to a few voxels."""
+    labels = np.zeros(here.grid.shape, dtype=np.uint8)
+    whole = _whole(rng, here, plan)
+    if not whole.any():
+        return labels
+    core = _core(rng, here, whole, plan)
+    labels[whole] = Label.SNFH
+    labels[core] = Label.NCR
+    if plan.enhances:
+        depth = ndimage.distance_transform_edt(core, sampling=here.grid.spacing)
+        thickness = plan.rim_mm * np.exp(0.35 * smooth_noise(rng, here.grid, 12.0))
+        labels[core & (depth <= np.maximum(thickness, 1.0))] = Label.ET
+    elif plan.patchy:
+        labels[core & (smooth_noise(rng, here.grid, 10.0) > 1.3)] = Label.ET
+    return labels
+
+
+def soft_fractions(
+    rng: np.random.Generator, here: Surroundings, labels: NDArray[np.uint8], plan: TumourPlan
+) -> Mapping[Matter, Map]:
+    """Fractions of the tumour's tissues; what they leave over is the brain's own tissue."""
+    spacing = here.grid.spacing[0]
+    core, rim, around = (
+        ndimage.gaussian_filter((labels == label).astype(np.float32), width / spacing)
+        for label, width in ((Label.NCR, 0.6), (Label.ET, 0.5), (Label.SNFH, 1.2))
+    )
+    strength = plan.oedema_strength * np.exp(0.15 * smooth_noise(rng, here.grid, 10.0))
+    around *= np.clip(strength, 0, 0.95)
+    cells = np.clip(np.exp(here.log_density), 0, 1) * around
+    parts = {Matter.ENHANCING: rim, Matter.CORE: core, Matter.INFILTRATED: cells, Matter.OEDEMA: around - cells}
+    if plan.calcified:
+        flecks = np.clip((smooth_noise(rng, here.grid, 6.0) - 1.6) * 2, 0, 0.8) * (core + cells)
+        parts = {name: part * (1 - flecks) for name, part in parts.items()} | {Matter.CALCIFIED: flecks}
+    total = np.maximum(sum(parts.values()), np.float32(1.0))
+    return {name: (part / total).astype(np.float32) for name, part in parts.items()}
+
+
+def _whole(rng: np.random.Generator, here: Surroundings, plan: TumourPlan) -> NDArray[np.bool_]:
+    spacing = here.grid.spacing[0]
+    tissue = (here.white + here.grey > 0.5) & (here.log_density > FAINTEST)
+    fingers = FINGERS * (2 * ndimage.gaussian_filter(here.white, 2.0 / spacing) - 1)
+    rugged = RUGGED * smooth_noise(rng, here.grid, 9.0)
+    score = ndimage.gaussian_filter(here.log_density, 1.0 / spacing) + fingers * _far(here) + rugged
+    wanted = round(plan.volume_ml / here.grid.voxel_ml)
+    return _largest_of_size(np.where(tissue, score, -np.inf), wanted)
+
+
+def _far(here: Surroundings) -> Map:
+    """0 inside the solid tumour, 1 where cells are sparse: the core is no respecter of grey and white."""
+    sparse: Map = np.clip(1 - 1.2 * np.exp(here.log_density), 0, 1)
+    return sparse
+
+
+def _core(
+    rng: np.random.Generator, here: Surroundings, whole: NDArray[np.bool_], plan: TumourPlan
+) -> NDArray[np.bool_]:
+    radius = (3 * plan.volume_ml * plan.core_fraction * 1000 / (4 * np.pi)) ** (1 / 3)
+    width = max(2.0, 0.35 * radius) / here.grid.spacing[0]
+    smooth = np.log(ndimage.gaussian_filter(np.exp(here.log_density), width) + 1e-4)
+    score = smooth + 0.25 * smooth_noise(rng, here.grid, max(8.0, 0.8 * radius))
+    wanted = round(np.count_nonzero(whole) * plan.core_fraction)
+    return _largest_of_size(np.where(whole, score, -np.inf), wanted)
+
+
+def _largest_of_size(score: Map, wanted: int) -> NDArray[np.bool_]:
+    """The largest connected part of a level set of `score`, at the level where it has about `wanted` voxels."""
+    ranked = np.sort(score[np.isfinite(score)])[::-1]
+    chosen = np.zeros(score.shape, dtype=bool)
+    if wanted < 1 or ranked.size == 0:
+        return chosen
+    size = float(wanted)
+    for _ in range(4):
+        level = ranked[min(int(size), ranked.size) - 1]
+        parts, _ = ndimage.label(score >= level)
+        counts = np.bincount(parts.reshape(-1))
+        counts[0] = 0
+        chosen = parts == int(np.argmax(counts))
+        found = int(counts.max())
+        if abs(found - wanted) <= 0.01 * wanted:
+            break
+        size = min(size * wanted / found, float(ranked.size))
+    return chosen

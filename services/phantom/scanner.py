@@ -1,0 +1,107 @@
+"""The scanner chain: position, slice thickness, receive field, gain and Rician noise, as a series would show them.
+
+Affines map voxel index to RAS mm of the scanner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from services.core.imaging.volume import Affine, Grid
+
+LARGEST_STORED = 4095
+"""12-bit stored values."""
+
+Map = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reception:
+    """How a series is received: stored value of white matter, SNR of white matter, strength of the receive field."""
+
+    white_value: float
+    snr: float
+    bias: float
+
+
+def rigid(rng: np.random.Generator, shift_mm: float, turn_deg: float) -> Affine:
+    """A rotation by up to `turn_deg` about each axis and a shift by `shift_mm` in a random direction."""
+    angles = rng.uniform(-turn_deg, turn_deg, 3) if turn_deg else np.zeros(3)
+    direction = rng.standard_normal(3)
+    moved: Affine = np.eye(4)
+    moved[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    moved[:3, 3] = direction / np.linalg.norm(direction) * shift_mm
+    return moved
+
+
+def inverse_rigid(moved: Affine) -> Affine:
+    """The way back."""
+    back: Affine = np.eye(4)
+    back[:3, :3] = moved[:3, :3].T
+    back[:3, 3] = -moved[:3, :3].T @ moved[:3, 3]
+    return back
+
+
+def thick_grid(grid: Grid, slice_mm: float) -> Grid:
+    """The same field of view in slices of another spacing along z."""
+    spacing = grid.spacing[2]
+    slices = max(1, int(grid.shape[2] * spacing // slice_mm))
+    affine = grid.affine.copy()
+    affine[:3, 2] *= slice_mm / spacing
+    affine[:3, 3] += grid.affine[:3, 2] / spacing * (slice_mm - spacing) / 2
+    return Grid(shape=(grid.shape[0], grid.shape[1], slices), affine=affine)
+
+
+def resliced(values: Map, source: Grid, target: Grid, to_source: Affine) -> Map:
+    """`values` seen on another grid; `to_source` maps RAS mm of the target to RAS mm of the source, rigidly.
+
+    Slices thicker than the source's average over their thickness.
+    """
+    if target.same_as(source) and np.array_equal(to_source, np.eye(4)):
+        return values
+    ratio = target.spacing[2] / source.spacing[2]
+    if ratio > 1.0:
+        values = ndimage.uniform_filter1d(values, max(1, round(ratio)), axis=2)
+    index = np.linalg.inv(source.affine) @ to_source @ target.affine
+    seen: Map = ndimage.affine_transform(
+        values, index[:3, :3], index[:3, 3], target.shape, output=np.float32, order=1, prefilter=False
+    )
+    return seen
+
+
+def receive_field(rng: np.random.Generator, shape: tuple[int, int, int], strength: float) -> Map:
+    """A smooth positive field, exp of a random quadratic with values up to about +-`strength`."""
+    axes = [np.stack([np.ones(n), t := np.linspace(-1, 1, n), t * t - 1 / 3]) for n in shape]
+    weight = rng.standard_normal((3, 3, 3))
+    weight[0, 0, 0] = 0.0
+    exponent = np.einsum("abc,ax,by,cz->xyz", weight, *axes, optimize=True).astype(np.float32)
+    exponent *= np.float32(strength / np.abs(exponent).max())
+    field: Map = np.ascontiguousarray(np.exp(exponent))
+    return field
+
+
+def received(rng: np.random.Generator, signal: Map, white: float, how: Reception, mask: Map | None) -> Map:
+    """Stored values 0 to 4095: receive field, gain and Rician noise; zero where `mask` is (near) zero."""
+    scaled = signal * receive_field(rng, _shape(signal), how.bias)
+    scaled *= np.float32(how.white_value / max(white, 1e-6))
+    noise = np.float32(how.white_value / how.snr)
+    if mask is None:
+        real = rng.standard_normal(signal.shape, dtype=np.float32) * noise + scaled
+        imaginary = rng.standard_normal(signal.shape, dtype=np.float32) * noise
+        stored: Map = np.hypot(real, imaginary)
+    else:
+        inside = np.flatnonzero(mask > 0.5)
+        pair = rng.standard_normal((2, inside.size), dtype=np.float32) * noise
+        stored = np.zeros(signal.shape, dtype=np.float32)
+        stored.reshape(-1)[inside] = np.hypot(scaled.reshape(-1)[inside] + pair[0], pair[1])
+    return np.clip(np.rint(stored), 0, LARGEST_STORED, out=stored)
+
+
+def _shape(values: Map) -> tuple[int, int, int]:
+    x, y, z = values.shape
+    return x, y, z

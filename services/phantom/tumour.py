@@ -1,0 +1,222 @@
+"""Which tumour: genotype, place, growth law and look are drawn; then it grows in the individual's brain.
+
+The looks follow the genotype with probabilities from the literature, so that a perfect reader stays imperfect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from services.core.imaging.volume import Grid
+from services.phantom.anatomy import FIELD_SPACING_MM, Anatomy, Tissues, grid_points, head_grid
+from services.phantom.deformation import Deformation, Points, sample
+from services.phantom.growth import GrowthLaw, diffusivity, grow
+from services.phantom.mass_effect import push
+from services.phantom.spec import Genotype, Kind
+
+_SITES: Mapping[str, tuple[float, float, float]] = MappingProxyType(
+    {
+        "frontal": (27.0, 34.0, 22.0),
+        "temporal": (46.0, -18.0, -14.0),
+        "insular": (36.0, 6.0, 2.0),
+        "parietal": (32.0, -42.0, 36.0),
+        "occipital": (26.0, -74.0, 10.0),
+        "periventricular": (24.0, -14.0, 28.0),
+        "thalamus": (12.0, -16.0, 8.0),
+        "pons": (4.0, -26.0, -30.0),
+    }
+)
+"""Centres in MNI space, right side, mm."""
+
+_PLACES: Mapping[Kind, tuple[tuple[str, float], ...]] = MappingProxyType(
+    {
+        Kind.GLIOBLASTOMA: (
+            ("temporal", 0.35), ("frontal", 0.25), ("periventricular", 0.15), ("parietal", 0.17), ("occipital", 0.08),
+        ),
+        Kind.ASTROCYTOMA: (("frontal", 0.45), ("insular", 0.3), ("temporal", 0.15), ("parietal", 0.1)),
+        Kind.OLIGODENDROGLIOMA: (("frontal", 0.65), ("temporal", 0.15), ("parietal", 0.15), ("insular", 0.05)),
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ranges:
+    """Ranges of the growth law and of the look; sources as in the README."""
+
+    diffusivity: tuple[float, float]
+    ratio: tuple[float, float]
+    proliferation: tuple[float, float]
+    core: tuple[float, float]
+    oedema: tuple[float, float]
+    push_mm: tuple[float, float]
+
+
+_RANGES: Mapping[Kind, _Ranges] = MappingProxyType(
+    {
+        Kind.GLIOBLASTOMA: _Ranges(
+            diffusivity=(0.08, 0.25), ratio=(5, 15), proliferation=(0.015, 0.035),
+            core=(0.18, 0.5), oedema=(0.6, 0.9), push_mm=(2.0, 10.0),
+        ),
+        Kind.ASTROCYTOMA: _Ranges(
+            diffusivity=(0.03, 0.12), ratio=(3, 8), proliferation=(0.003, 0.012),
+            core=(0.45, 0.8), oedema=(0.4, 0.7), push_mm=(0.5, 5.0),
+        ),
+        Kind.OLIGODENDROGLIOMA: _Ranges(
+            diffusivity=(0.02, 0.08), ratio=(2, 5), proliferation=(0.002, 0.008),
+            core=(0.5, 0.85), oedema=(0.4, 0.7), push_mm=(0.5, 4.0),
+        ),
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TumourPlan:
+    """Everything about the tumour but its shape. `core_fraction` is TC over WT, `rim_mm` the enhancing rim."""
+
+    kind: Kind
+    genotype: Genotype
+    site: str
+    side: int
+    law: GrowthLaw
+    volume_ml: float
+    core_fraction: float
+    rim_mm: float
+    enhances: bool
+    patchy: bool
+    oedema_strength: float
+    push_mm: float
+    mismatch: bool
+    calcified: bool
+    core_like_oedema: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Body:
+    """An individual with a tumour (or none): what is at each point of the head, mass effect included."""
+
+    anatomy: Anatomy
+    push: Deformation | None = None
+    grid: Grid | None = None
+    density: NDArray[np.float32] | None = None
+
+    def tissues(self, points: Points) -> Tissues:
+        """Tissue fractions at head points (3, n) as if the tumour had only displaced them."""
+        return self.anatomy.tissues(points if self.push is None else self.push.at(points))
+
+    def brain_at(self, points: Points) -> NDArray[np.float32]:
+        """Brain fraction at head points (3, n)."""
+        return self.anatomy.brain_at(points if self.push is None else self.push.at(points))
+
+    def log_density(self, points: Points) -> NDArray[np.float32]:
+        """Natural logarithm of the cell density at head points, from -16 (none) to 0."""
+        if self.push is None or self.grid is None or self.density is None:
+            return np.full(points.shape[1], -16.0, dtype=np.float32)
+        logarithm = np.log(np.maximum(self.density, 1.2e-7))
+        return sample(logarithm, self.grid, self.push.at(points), outside=-16.0)
+
+
+def draw_genotype(rng: np.random.Generator, kind: Kind) -> Genotype:
+    """Markers as usual for the look: IDH, then 1p/19q (defines oligodendroglioma), MGMT by IDH, H3K27M if midline."""
+    chances = {Kind.GLIOBLASTOMA: 0.05, Kind.ASTROCYTOMA: 0.85, Kind.OLIGODENDROGLIOMA: 1.0}
+    idh, midline = bool(rng.random() < chances[kind]), bool(rng.random() < 0.04)
+    codel = kind is Kind.OLIGODENDROGLIOMA
+    methylated = rng.random() < (0.9 if codel else 0.7 if idh else 0.42)
+    return Genotype(idh_mutant=idh, codel_1p19q=codel, mgmt_methylated=bool(methylated), h3k27m=midline and not idh)
+
+
+def draw_plan(rng: np.random.Generator, kind: Kind) -> TumourPlan:
+    """A tumour of that kind."""
+    genotype = draw_genotype(rng, kind)
+    ranges = _RANGES[kind]
+    names, weights = zip(*_PLACES[kind], strict=True)
+    site = str(rng.choice(names, p=weights))
+    if genotype.h3k27m:
+        site = str(rng.choice(["thalamus", "pons"]))
+    law = GrowthLaw(
+        diffusivity_white=_log_uniform(rng, *ranges.diffusivity),
+        white_over_grey=float(rng.uniform(*ranges.ratio)),
+        proliferation=_log_uniform(rng, *ranges.proliferation),
+    )
+    chance_mismatch = (
+        0.42 if genotype.idh_mutant and not genotype.codel_1p19q else 0.07 if genotype.codel_1p19q else 0.01
+    )
+    chance_calcified = 0.6 if genotype.codel_1p19q else 0.15 if genotype.idh_mutant else 0.05
+    volume = _log_uniform(rng, 15.0, 120.0)
+    return TumourPlan(
+        kind=kind, genotype=genotype, site=site, side=int(rng.choice([-1, 1])), law=law, volume_ml=volume,
+        core_fraction=float(rng.uniform(*ranges.core)), rim_mm=float(rng.uniform(2.0, 6.0)),
+        enhances=kind is Kind.GLIOBLASTOMA,
+        patchy=kind is Kind.OLIGODENDROGLIOMA and bool(rng.random() < 0.3),
+        oedema_strength=float(rng.uniform(*ranges.oedema)), push_mm=float(rng.uniform(*ranges.push_mm)),
+        mismatch=bool(rng.random() < chance_mismatch), calcified=bool(rng.random() < chance_calcified),
+        core_like_oedema=bool(rng.random() < 0.25),
+    )  # fmt: skip
+
+
+def grow_in(rng: np.random.Generator, anatomy: Anatomy, plan: TumourPlan, spacing_mm: float) -> Body:
+    """Grows the planned tumour on a grid of max(2 mm, `spacing_mm`) and pushes the brain aside."""
+    grid = head_grid(max(2.0, spacing_mm))
+    tissues = tissues_on(Body(anatomy=anatomy), grid)
+    white, grey = (part.reshape(grid.shape) for part in (tissues.white, tissues.grey))
+    conductance = diffusivity(plan.law, white, grey)
+    seed = _seed(rng, conductance, plan, anatomy, grid)
+    density = grow(conductance, seed, plan.law, grid.spacing[0], plan.volume_ml)
+    field = anatomy.deformation.grid
+    points = grid_points(field)
+    smooth = ndimage.gaussian_filter(density, 0.5 * FIELD_SPACING_MM / grid.spacing[0])
+    around = tissues_on(Body(anatomy=anatomy), field)
+    moved = push(
+        sample(smooth, grid, points).reshape(field.shape),
+        around.csf.reshape(field.shape),
+        around.brain.reshape(field.shape),
+        field,
+        plan.push_mm * min(1.0, (plan.volume_ml / 50.0) ** (1 / 3)),
+    )
+    return Body(anatomy=anatomy, push=moved, grid=grid, density=density)
+
+
+def tissues_on(body: Body, grid: Grid) -> Tissues:
+    """Tissues at every voxel of a grid in the head frame, flat in C-order; computed only where there is brain."""
+    return tissues_at(body, grid_points(grid))
+
+
+def tissues_at(body: Body, points: Points) -> Tissues:
+    """Tissues at head points (3, n); points far from the brain cost nothing."""
+    near = np.flatnonzero(_near_brain(body, points))
+    inside = body.tissues(points[:, near])
+    spread = np.zeros((5, points.shape[1]), dtype=np.float32)
+    for row, part in enumerate((inside.white, inside.grey, inside.csf, inside.brain, inside.ventricle)):
+        spread[row, near] = part
+    return Tissues(white=spread[0], grey=spread[1], csf=spread[2], brain=spread[3], ventricle=spread[4])
+
+
+def _near_brain(body: Body, points: Points) -> NDArray[np.bool_]:
+    """True where a coarse look, widened by a voxel, finds brain."""
+    coarse = body.anatomy.deformation.grid
+    brain = body.brain_at(grid_points(coarse)).reshape(coarse.shape)
+    wide = ndimage.maximum_filter(brain, 3)
+    near: NDArray[np.bool_] = sample(wide, coarse, points) > 0
+    return near
+
+
+def _seed(
+    rng: np.random.Generator, conductance: NDArray[np.float32], plan: TumourPlan, anatomy: Anatomy, grid: Grid
+) -> tuple[int, int, int]:
+    """A conducting voxel near the site, deeper in white matter the more likely."""
+    there = anatomy.in_atlas(grid_points(grid))
+    centre = np.array(_SITES[plan.site], dtype=np.float32) * np.array([plan.side, 1, 1], dtype=np.float32)
+    distance = ((there - centre[:, None]) ** 2).sum(axis=0)
+    weight = np.exp(-distance / (2 * 10.0**2)) * conductance.reshape(-1)
+    chosen = int(rng.choice(weight.size, p=weight / weight.sum()))
+    i, j, k = np.unravel_index(chosen, grid.shape)
+    return int(i), int(j), int(k)
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
