@@ -23,7 +23,7 @@ class _NumberedCanvas(Canvas):  # type: ignore[misc]  # reportlab has no types
     """Writes `page n of m`: keeps the pages back until their number is known."""
 
     def __init__(self, *args: Any, footer: str, **options: Any) -> None:
-        super().__init__(*args, **options)
+        super().__init__(*args, **{**options, "initialFontName": REGULAR})
         self._footer = footer
         self._kept: list[dict[str, Any]] = []
 

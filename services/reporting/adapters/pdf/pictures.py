@@ -18,7 +18,8 @@ from services.reporting.adapters.pdf.words import REGION_NAMES, modality_name
 from services.reporting.domain.key_images import KeyImage
 
 ZOOM = 3
-FILL = 0.28
+FILL = 0.16
+RIM_PIXELS = 2
 SCALE_BAR_MM = 50.0
 _GAP = 6.0
 _CAPTION = 12.0
@@ -36,7 +37,7 @@ def composed(image: KeyImage, side_mm: float) -> Rgb:
         inside = _enlarged((labels == label).astype(np.uint8) * 255) > 127
         colour = np.array(LABEL_RGB[label], dtype=np.float32)
         picture[inside] = (1 - FILL) * picture[inside] + FILL * colour
-        picture[inside & ~_shrunk(inside)] = colour
+        picture[inside & ~_shrunk(inside, RIM_PIXELS)] = colour
     rgb: Rgb = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     return rgb
 
@@ -65,9 +66,9 @@ class ImageRow(Flowable):  # type: ignore[misc]  # reportlab has no types
         reader = ImageReader(Image.fromarray(composed(image, self._side_mm)))
         self.canv.drawImage(reader, x, y, tile, tile)
         left, right = image.sides
-        middle = y + tile / 2 - 3
-        self._letter(left, x + 5, middle)
-        self._letter(right, x + tile - 5 - self.canv.stringWidth(right, BOLD, 10), middle)
+        top = y + tile - 13
+        self._letter(left, x + 5, top)
+        self._letter(right, x + tile - 5 - self.canv.stringWidth(right, BOLD, 10), top)
         bar = SCALE_BAR_MM / self._side_mm * tile
         self.canv.setStrokeColor(white)
         self.canv.setLineWidth(1.2)
@@ -148,7 +149,7 @@ def _enlarged(slice_: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(slice_).resize((columns * ZOOM, rows * ZOOM), Image.Resampling.BICUBIC))
 
 
-def _shrunk(inside: NDArray[np.bool_], pixels: int = 2) -> NDArray[np.bool_]:
+def _shrunk(inside: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     """The area without a rim of so many pixels (4-neighbourhood)."""
     for _ in range(pixels):
         padded = np.pad(inside, 1)

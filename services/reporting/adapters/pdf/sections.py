@@ -8,7 +8,7 @@ from typing import Any
 
 from reportlab.platypus import KeepTogether, Spacer, Table, TableStyle
 
-from services.core.contracts.enums import Completeness
+from services.core.contracts.enums import Completeness, Verdict
 from services.core.contracts.facts import CompareFacts, Decision, MarkerFacts
 from services.core.contracts.result_model import Sequence as ResultSequence
 from services.core.contracts.result_model import StudyResult
@@ -20,13 +20,14 @@ from services.reporting.adapters.pdf.style import (
     COMPLETENESS_COLOUR,
     RULE,
     SHADE,
+    SOFT,
     VERDICT_COLOUR,
     Type,
     tint,
 )
 from services.reporting.domain.key_images import KeyImage
 
-_SPACE = 10.0
+_SPACE = 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,27 +67,30 @@ class Sections:
             (*words.COMPLETENESS[result.completeness], COMPLETENESS_COLOUR[result.completeness]),
             (*words.VERDICTS[result.verdict], VERDICT_COLOUR[result.verdict]),
         ]
-        gap = 8.0
-        half = (WIDTH - gap) / 2
+        if result.volumes_ml is None and result.verdict is Verdict.TRUSTED:
+            states[1] = (states[1][0], words.NOTHING_TO_CHECK, SOFT)
+        gap, bar = 8.0, 4.0
+        box = (WIDTH - gap) / 2 - bar
         boxes = [
             [self._type.paragraph(word, "state", colour), self._type.paragraph(text, "cell")]
             for word, text, colour in states
         ]
-        style = TableStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("TOPPADDING", (0, 0), (-1, -1), 5)])
-        for column, (_, _, colour) in zip((0, 2), states, strict=True):
-            style.add("BACKGROUND", (column, 0), (column, 0), tint(colour))
-            style.add("LINEBEFORE", (column, 0), (column, 0), 4, colour)
-            style.add("LEFTPADDING", (column, 0), (column, 0), 10)
-            style.add("BOTTOMPADDING", (column, 0), (column, 0), 7)
-        return [Table([[boxes[0], "", boxes[1]]], colWidths=[half, gap, half], style=style), Spacer(0, _SPACE)]
+        style = TableStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 8)])
+        for column, (_, _, colour) in zip((0, 3), states, strict=True):
+            style.add("BACKGROUND", (column, 0), (column, 0), colour)
+            style.add("BACKGROUND", (column + 1, 0), (column + 1, 0), tint(colour))
+        style.add("TOPPADDING", (0, 0), (-1, -1), 5)
+        style.add("BOTTOMPADDING", (0, 0), (-1, -1), 7)
+        cells = [["", boxes[0], "", "", boxes[1]]]
+        return [Table(cells, colWidths=[bar, box, gap, bar, box], style=style), Spacer(0, _SPACE)]
 
     def reasons(self, result: StudyResult) -> list[Any]:
         """Why the result is as it is, in the order of the stages."""
         if not result.reasons:
             return []
         title = "Remarks" if result.completeness is Completeness.COMPLETE else "Reasons"
-        rows = [[(reason.message, "cell"), (reason.code, "cell-soft")] for reason in result.reasons]
-        columns = (Column(head="What", width=WIDTH - 150), Column(head="Code", width=150))
+        rows = [[(reason.message, "cell"), (reason.code, "code")] for reason in result.reasons]
+        columns = (Column(head="", width=WIDTH - 150), Column(head="", width=150))
         return self._section(title, [self._table(columns, rows)])
 
     def volumes(self, result: StudyResult) -> list[Any]:
@@ -142,8 +146,8 @@ class Sections:
         facts = result.comparison
         parts: list[Any] = [self._type.paragraph(facts.statement)]
         if facts.changes:
-            parts += [Spacer(0, 4), self._change_table(facts, words.moment(result.acquired_at))]
-        return self._section("Comparison with the earlier study", parts)
+            parts += [Spacer(0, 4), self._change_table(facts, words.day(result.acquired_at))]
+        return self._section("Comparison over time", parts)
 
     def sequences(self, result: StudyResult) -> list[Any]:
         """What was received, what was used, and how good it is."""
@@ -163,7 +167,7 @@ class Sections:
             Column(head="Sequence", width=74),
             Column(head="Used", width=32),
             *numbers,
-            Column(head="Series, and how it was identified or why it was not used", width=rest),
+            Column(head="Series and reason", width=rest),
         )
         rows = [self._sequence_row(item, measured=measured) for item in result.sequences]
         note = "Motion: 0 none to 1 severe. Log SNR: natural logarithm of the signal-to-noise ratio."
@@ -206,7 +210,7 @@ class Sections:
     def _change_table(self, facts: CompareFacts, now: str) -> Any:
         columns = (
             Column(head="Region", width=WIDTH - 340),
-            Column(head=f"{words.moment(facts.prior_acquired_at)}, ml", width=95, numeric=True),
+            Column(head=f"{words.day(facts.prior_acquired_at)}, ml", width=95, numeric=True),
             Column(head=f"{now}, ml", width=95, numeric=True),
             Column(head="Change, ml", width=75, numeric=True),
             Column(head="Change, %", width=75, numeric=True),
@@ -260,10 +264,11 @@ class Sections:
             for column in columns
         ]
         body = [[self._type.paragraph(*cell) if isinstance(cell, tuple) else cell for cell in row] for row in rows]
+        named = any(column.head for column in columns)
         style = TableStyle(
             [
                 ("VALIGN", (0, 0), (-1, -1), "TOP"),
-                ("BACKGROUND", (0, 0), (-1, 0), SHADE),
+                *([("BACKGROUND", (0, 0), (-1, 0), SHADE)] if named else [("LINEABOVE", (0, 0), (-1, 0), 0.4, RULE)]),
                 ("LINEBELOW", (0, 0), (-1, -1), 0.4, RULE),
                 ("LEFTPADDING", (0, 0), (-1, -1), 4),
                 ("RIGHTPADDING", (0, 0), (-1, -1), 4),
@@ -272,7 +277,11 @@ class Sections:
             ]
         )
         return Table(
-            [head, *body], colWidths=[column.width for column in columns], style=style, repeatRows=1, splitInRow=1
+            [*([head] if named else []), *body],
+            colWidths=[column.width for column in columns],
+            style=style,
+            repeatRows=1 if named else 0,
+            splitInRow=1,
         )
 
     def _section(self, title: str, parts: list[Any]) -> list[Any]:

@@ -71,6 +71,7 @@ class Type:
             "cell": ParagraphStyle("cell", parent=body, fontSize=8.5, leading=10.6),
             "cell-bold": ParagraphStyle("cell-bold", parent=body, fontSize=8.5, leading=10.6, fontName=BOLD),
             "cell-soft": ParagraphStyle("cell-soft", parent=body, fontSize=8.5, leading=10.6, textColor=SOFT),
+            "code": ParagraphStyle("code", parent=body, fontSize=7.5, leading=10.6, textColor=SOFT, alignment=TA_RIGHT),
             "number": ParagraphStyle("number", parent=body, fontSize=8.5, leading=10.6, alignment=TA_RIGHT),
             "number-bold": ParagraphStyle(
                 "number-bold", parent=body, fontSize=8.5, leading=10.6, alignment=TA_RIGHT, fontName=BOLD

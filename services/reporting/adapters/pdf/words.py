@@ -78,6 +78,7 @@ VERDICTS: Mapping[Verdict, tuple[str, str]] = MappingProxyType(
         ),
     }
 )
+NOTHING_TO_CHECK = "There is no number that a check could object to."
 
 
 def modality_name(modality: Modality | str | None) -> str:
@@ -114,3 +115,8 @@ def moment(iso: str | None) -> str:
     except ValueError:
         return iso
     return f"{parsed:%Y-%m-%d}" if len(iso) <= len("2024-01-31") else f"{parsed:%Y-%m-%d %H:%M}"
+
+
+def day(iso: str | None) -> str:
+    """The date alone, for the heads of columns."""
+    return moment(iso).split(" ")[0] if iso else "Date not known"
