@@ -6,6 +6,7 @@ Snapshots, loaded whole per patient: a patient has tens of requests, so the rule
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from services.core.contracts.enums import Lane, OutcomeStatus, Stage
 from services.core.contracts.events import ManifestRef, Problem, StageOutcome, StageRequest
@@ -14,10 +15,11 @@ from services.core.contracts.ids import PatientKey, StudyKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
-    """A request and, once it has one, its final outcome."""
+    """A request and, once it has one, its final outcome and when that came (for timings only)."""
 
     request: StageRequest
     outcome: StageOutcome | None = None
+    settled_at: datetime | None = None
 
     @property
     def pending(self) -> bool:

@@ -1,0 +1,98 @@
+"""The vault: who is behind a pseudonym, and the key that makes pseudonyms (rule 10).
+
+A database and a key file of their own, for the owner only. Nothing but this module reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Column, MetaData, String, Table, insert, select, update
+
+from services.core.contracts.ids import PatientKey, canonical_json
+from services.gateway.adapters.database import UtcTime, open_sqlite
+from services.gateway.domain.identity import Identity
+
+KEY_BYTES = 32
+
+metadata = MetaData()
+identities = Table(
+    "identities",
+    metadata,
+    Column("patient", String(32), primary_key=True),
+    Column("patient_id", String, nullable=False),
+    Column("issuer", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("birth_date", String, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+
+
+class Vault:
+    """Pseudonyms and identities of one home."""
+
+    def __init__(self, folder: Path) -> None:
+        self._key = _key(folder / "pseudonym.key")
+        path = folder / "identities.sqlite"
+        path.touch(mode=0o600)
+        self._database = open_sqlite(path, metadata)
+
+    def pseudonym(self, issuer: str, patient_id: str) -> PatientKey:
+        """HMAC-SHA-256 of (issuer, PatientID), the first 128 bits. The same patient always gets the same one."""
+        text = canonical_json([issuer, patient_id])
+        return PatientKey(hmac.new(self._key, text, hashlib.sha256).hexdigest()[:32])
+
+    def remember(self, patient: PatientKey, identity: Identity, now: datetime) -> None:
+        """Keeps who it is; later, fuller statements replace empty ones and newer ones older ones. Durable."""
+        stated = {name: text for name, text in identity.stored().items() if text}
+        mine = identities.c.patient == patient
+        with self._database.write() as connection:
+            if connection.execute(select(identities.c.patient).where(mine)).first():
+                connection.execute(update(identities).where(mine).values(updated_at=now, **stated))
+            else:
+                every = {**identity.stored(), "patient": patient, "updated_at": now}
+                connection.execute(insert(identities).values(every))
+
+    def identity(self, patient: PatientKey) -> Identity | None:
+        """Who is behind a pseudonym, for stamping results at download; None when it never had an identity."""
+        with self._database.read() as connection:
+            row = connection.execute(select(identities).where(identities.c.patient == patient)).first()
+        if row is None:
+            return None
+        return Identity(patient_id=row.patient_id, issuer=row.issuer, name=row.name, birth_date=row.birth_date)
+
+    def close(self) -> None:
+        """Closes its database."""
+        self._database.close()
+
+
+def _key(path: Path) -> bytes:
+    """The key, made at the first start: written whole and fsynced before it gets its name."""
+    if not path.exists():
+        fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(handle, secrets.token_bytes(KEY_BYTES))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"the pseudonym key {path} is damaged: restore it from backup, never replace it")
+    return key

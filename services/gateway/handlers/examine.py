@@ -1,0 +1,178 @@
+"""Finds out what an upload is: looks into every file, names what is ignored, refuses what is no single study."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from services.core.contracts.enums import Modality
+from services.core.contracts.errors import Refused
+from services.core.contracts.facts import Source
+from services.gateway.domain.names import is_junk, is_label_name, is_nifti_name, slot_of
+from services.gateway.domain.submission import (
+    DICOM_MEDIA_TYPE,
+    NIFTI_MEDIA_TYPE,
+    Item,
+    Submission,
+    earliest,
+    nifti_submission,
+    one_patient,
+)
+from services.gateway.domain.upload import FileKind, StagedFile, Statements
+from services.gateway.errors import Conflict
+from services.gateway.ports import DicomImage, Inspector
+
+_IMAGE_ENDINGS = (".nii", ".nii.gz", ".dcm", ".ima")
+
+
+class UnknownNames(Refused):
+    """NIfTI files whose names state no sequence. `names` is for the sender's eyes only: never logged or stored."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            "UNKNOWN_SEQUENCE_NAMES",
+            f"{len(names)} file names do not say which sequence they are",
+            "Name them t1n, t1c, t2w or t2f (BraTS and BIDS names are known), or say it: sequence=t1c=FILE.",
+        )
+        self.names = tuple(names)
+
+
+@dataclass
+class _Sorted:
+    """Files by what they are."""
+
+    dicom: list[StagedFile] = field(default_factory=list)
+    nifti: list[StagedFile] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+
+def examine(files: Sequence[StagedFile], statements: Statements, inspector: Inspector) -> Submission:
+    """One study out of the files of an upload. Raises Refused with the reason."""
+    found = _sort(files, inspector)
+    if found.dicom and found.nifti:
+        raise Refused("MIXED_UPLOAD", "the upload holds DICOM and NIfTI files", "Send one kind at a time.")
+    if found.dicom:
+        return _dicom(found, statements, inspector)
+    if found.nifti:
+        return _nifti(found, statements, inspector)
+    raise Refused("NO_IMAGES", "the upload holds no DICOM instance and no NIfTI file")
+
+
+def _sort(files: Sequence[StagedFile], inspector: Inspector) -> _Sorted:
+    found = _Sorted()
+    for file in files:
+        if is_junk(file.name):
+            found.ignored["not an image"] += 1
+            continue
+        kind, name = inspector.kind(file.path), file.name.lower()
+        if kind is FileKind.EMPTY and name.endswith(_IMAGE_ENDINGS):
+            raise Refused("EMPTY_FILE", "an image file of the upload is empty", "Send it again.")
+        if kind in (FileKind.ZIP, FileKind.ARCHIVE) or (kind is FileKind.GZIP and not is_nifti_name(name)):
+            raise Refused("NESTED_ARCHIVE", "the upload holds an archive among its files", "Send its content.")
+        if kind is FileKind.DICOM or name.endswith(".dcm"):
+            found.dicom.append(file)
+        elif kind in (FileKind.NIFTI, FileKind.GZIP) or is_nifti_name(name):
+            found.nifti.append(file)
+        else:
+            found.ignored["not an image"] += 1
+    return found
+
+
+def _nifti(found: _Sorted, statements: Statements, inspector: Inspector) -> Submission:
+    slots = _slots(found, statements)
+    items = []
+    for slot, file in sorted(slots.items()):
+        items.append(
+            Item(
+                instance=slot,
+                series=f"nifti-{slot}",
+                slot=slot,
+                fingerprint=inspector.nifti(file.path),
+                path=file.path,
+                media_type=f"{NIFTI_MEDIA_TYPE}+gzip" if file.name.lower().endswith(".gz") else NIFTI_MEDIA_TYPE,
+            )
+        )
+    return nifti_submission(items, statements.patient, statements.acquired_at, found.ignored)
+
+
+def _slots(found: _Sorted, statements: Statements) -> dict[Modality, StagedFile]:
+    stated = _stated(found.nifti, statements)
+    slots: dict[Modality, StagedFile] = {}
+    unknown: list[str] = []
+    for file in found.nifti:
+        slot = stated.get(file.name) or file.slot or slot_of(file.name)
+        if slot is None and is_label_name(file.name):
+            found.ignored["a segmentation, not a sequence"] += 1
+        elif slot is None:
+            unknown.append(file.name)
+        elif slot in slots:
+            raise Refused("TWO_FILES_FOR_ONE_SEQUENCE", f"two files state the sequence {slot}", "Send one for each.")
+        else:
+            slots[slot] = file
+    if unknown:
+        raise UnknownNames(unknown)
+    if not slots:
+        raise Refused("NO_IMAGES", "the upload holds no sequence, only segmentations")
+    return slots
+
+
+def _stated(files: Sequence[StagedFile], statements: Statements) -> dict[str, Modality]:
+    """Explicit slots by full name; a bare file name does where it is the only one."""
+    chosen: dict[str, Modality] = {}
+    for name, slot in statements.sequences.items():
+        meant = [f.name for f in files if name in (f.name, PurePosixPath(f.name).name)]
+        if len(meant) != 1:
+            raise Refused("BAD_SEQUENCE", f"the file stated as {slot} is not in the upload, or more than once")
+        chosen[meant[0]] = slot
+    return chosen
+
+
+def _dicom(found: _Sorted, statements: Statements, inspector: Inspector) -> Submission:
+    if statements.sequences:
+        raise Refused("BAD_SEQUENCE", "sequences can be stated for NIfTI files only", "DICOM headers say it.")
+    images: dict[str, tuple[DicomImage, StagedFile]] = {}
+    for file in found.dicom:
+        try:
+            image = inspector.dicom(file.path)
+        except Refused as error:
+            if error.code != "NOT_MR":
+                raise
+            found.ignored["not an MR image"] += 1
+            continue
+        known = images.setdefault(image.instance, (image, file))[0]
+        if known.fingerprint != image.fingerprint:
+            raise Conflict("INSTANCE_CONFLICT", "two instances of the upload have one UID and different images")
+    if not images:
+        raise Refused("NOT_MR", "the upload holds no MR image", "Send the MR series of the study.")
+    return _one_study([image for image, _ in images.values()], [f for _, f in images.values()], found, statements)
+
+
+def _one_study(
+    images: Sequence[DicomImage], files: Sequence[StagedFile], found: _Sorted, statements: Statements
+) -> Submission:
+    study_uid = images[0].study
+    identity = one_patient([image.identity for image in images], statements.patient, study_uid)
+    if any(image.study != study_uid for image in images):
+        raise Refused("TWO_STUDIES", "the instances belong to more than one study", "Send one study at a time.")
+    items = [
+        Item(
+            instance=image.instance,
+            series=image.series,
+            slot=None,
+            fingerprint=image.fingerprint,
+            path=file.path,
+            media_type=DICOM_MEDIA_TYPE,
+        )
+        for image, file in zip(images, files, strict=True)
+    ]
+    return Submission(
+        source=Source.DICOM,
+        identity=identity,
+        own_identity=study_uid,
+        study_uid=study_uid,
+        acquired_at=earliest([image.acquired_at for image in images], statements.acquired_at),
+        items=items,
+        ignored=found.ignored,
+    )

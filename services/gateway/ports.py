@@ -1,0 +1,207 @@
+"""What the gateway's use cases need from outside. Adapters fulfil it; `bootstrap` chooses them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from services.core.contracts.enums import Completeness, Lane, Verdict
+from services.core.contracts.events import BlobRef, ManifestRef, StageOutcome, StageRequest
+from services.core.contracts.ids import JsonValue, PatientKey, RequestId, StudyKey
+from services.gateway.domain.history import HistoryEvent, HistoryRow
+from services.gateway.domain.identity import Identity
+from services.gateway.domain.intake import Instance, StudyFacts, StudyRow
+from services.gateway.domain.records import PatientRecord, StudyRecord
+from services.gateway.domain.upload import FileKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRow:
+    """A report that may be current: of a version, of a revision, with its named outputs."""
+
+    study: StudyKey
+    version: int
+    revision: int
+    manifest: ManifestRef
+    completeness: Completeness
+    verdict: Verdict
+    outputs: Mapping[str, BlobRef]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxRow:
+    """A message that is to be sent; `seq` is the order."""
+
+    seq: int
+    topic: str
+    key: str
+    value: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingRequest:
+    """A request of a current version without an outcome, its message sent, last at `emitted_at`."""
+
+    request: StageRequest
+    emitted_at: datetime
+
+
+class Transaction(Protocol):
+    """Changes that become durable together, or not at all."""
+
+    def lock(self, patient: PatientKey, now: datetime) -> None:
+        """Keeps other writers from this patient until the end; makes the patient when it is new."""
+
+    def patient(self, patient: PatientKey) -> PatientRecord:
+        """All studies of the patient that have a version."""
+
+    def patient_of(self, study: StudyKey) -> PatientKey | None:
+        """Whose study it is, or None."""
+
+    def add_request(self, request: StageRequest, trace: Mapping[str, str]) -> None:
+        """Records a request and puts its message into the outbox."""
+
+    def send_again(self, request: StageRequest, now: datetime) -> None:
+        """Puts the message of a pending request into the outbox once more."""
+
+    def settle(self, outcome: StageOutcome, now: datetime) -> None:
+        """Records the final outcome of a pending request."""
+
+    def add_result(self, row: ResultRow) -> None:
+        """Records a report; the highest revision of the current version is the current result."""
+
+    def add_history(
+        self, study: StudyKey, version: int, event: HistoryEvent, now: datetime, **detail: JsonValue
+    ) -> None:
+        """Adds a row to the study's history. Never identity."""
+
+    def study(self, study: StudyKey) -> StudyRow | None:
+        """The study as it stands, or None."""
+
+    def add_study(self, facts: StudyFacts, now: datetime) -> StudyRow:
+        """Opens a study at version 0."""
+
+    def instances(self, study: StudyKey) -> list[Instance]:
+        """Everything accepted so far, closed or not."""
+
+    def open_instances(self, study: StudyKey) -> int:
+        """How many accepted instances are in no version yet."""
+
+    def add_instances(self, study: StudyKey, found: Sequence[Instance], door: str, now: datetime) -> None:
+        """Adds instances that are not there yet."""
+
+    def close_at(self, study: StudyKey, moment: datetime | None) -> None:
+        """When the study closes by itself; None: it does not."""
+
+    def add_version(self, study: StudyKey, version: int, intake: ManifestRef, now: datetime) -> None:
+        """Makes the union of all accepted instances the current version."""
+
+    def set_lane(self, study: StudyKey, lane: Lane) -> None:
+        """Changes the lane of requests still to be made."""
+
+
+class StateStore(Protocol):
+    """The gateway's durable state."""
+
+    def write(self) -> AbstractContextManager[Transaction]:
+        """Commits durably at the end. Raises Transient when the store cannot be used."""
+
+    def quiet_studies(self, now: datetime) -> list[StudyKey]:
+        """Studies whose quiet period is over."""
+
+    def unsent(self, limit: int) -> list[OutboxRow]:
+        """The oldest messages that are to be sent, in order."""
+
+    def mark_sent(self, row: OutboxRow, now: datetime) -> None:
+        """The message is durable on the bus."""
+
+    def pending(self, emitted_before: datetime) -> list[PendingRequest]:
+        """Requests of current versions without an outcome that were last sent before this moment."""
+
+    def known_request(self, request_id: RequestId) -> bool:
+        """True when this gateway made the request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DicomImage:
+    """One MR instance: its UIDs, digest of pixels and geometry, time of acquisition (ISO 8601), and whose it is."""
+
+    instance: str
+    series: str
+    study: str
+    fingerprint: str
+    acquired_at: str | None
+    identity: Identity = field(repr=False)
+
+
+class Inspector(Protocol):
+    """Looks into received files."""
+
+    def kind(self, path: Path) -> FileKind:
+        """By the first bytes, never by the name."""
+
+    def nifti(self, path: Path) -> str:
+        """Digest of voxels and geometry. Raises Refused on a file that cannot be used."""
+
+    def dicom(self, path: Path) -> DicomImage:
+        """What identifies one instance. Raises Refused, with the code NOT_MR for what is no MR image."""
+
+
+class IdentityVault(Protocol):
+    """Pseudonyms and who is behind them."""
+
+    def pseudonym(self, issuer: str, patient_id: str) -> PatientKey:
+        """Keyed HMAC of (issuer, PatientID)."""
+
+    def remember(self, patient: PatientKey, identity: Identity, now: datetime) -> None:
+        """Keeps who it is, durably."""
+
+    def identity(self, patient: PatientKey) -> Identity | None:
+        """Who is behind a pseudonym, or None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRow:
+    """A version of a study: how many instances it holds and when it was accepted."""
+
+    version: int
+    instances: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyView:
+    """All that is shown of a study. `record` is None before the first version; `last_change` numbers its history."""
+
+    row: StudyRow
+    record: StudyRecord | None
+    result: ResultRow | None
+    last_change: int
+
+
+class Views(Protocol):
+    """What is read to be shown."""
+
+    def study(self, study: StudyKey) -> StudyView | None:
+        """One study, or None."""
+
+    def studies(self, limit: int, before: datetime | None = None) -> list[StudyView]:
+        """The newest studies, or those opened before a moment."""
+
+    def versions(self, study: StudyKey) -> list[VersionRow]:
+        """All versions, oldest first."""
+
+    def history(self, study: StudyKey, after: int = 0) -> list[HistoryRow]:
+        """Rows of the history after a number, oldest first."""
+
+    def last_change(self, study: StudyKey) -> int:
+        """Number of the newest history row; 0 when there is none."""
+
+    def state_counts(self) -> dict[str, int]:
+        """How many studies are in which state."""
