@@ -1,5 +1,6 @@
 """20 studies of 4 patients, shuffled over both lanes, each stage of each forced
-to retry once: what holds when all are done."""
+to retry once: what holds when all are done.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from services.core.runtime.failpoints import arm_each
-from services.phantom import PhantomSpec, generate, write_nifti
+from services.phantom import SMALL, generate, write_nifti
 from tests.system.invariants import assert_one_current_result
 from tests.system.stack import Stack, running
 
 PATIENTS, STUDIES = 4, 5
-SMALL = PhantomSpec(spacing_mm=4.0)
 FIRST = date(2024, 1, 15)
 
 

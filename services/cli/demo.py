@@ -89,13 +89,13 @@ def _stack(home: Home, environ: Mapping[str, str]) -> Iterator[Callable[[], bool
 
 
 def _phantom(home: Home) -> Path:
-    from services.phantom import InventedPatient, PhantomSpec, generate, write_dicom
+    from services.phantom import PhantomSpec, generate, invented_patient, write_dicom
 
     folder = home.root / "demo" / "phantom"
     if not folder.is_dir():
         print("Drawing a phantom glioma study (four series, an invented patient) ...", flush=True)
         fresh = folder.with_name("phantom.new")
-        write_dicom(generate(PHANTOM_SEED, PhantomSpec(skull=True)), fresh, InventedPatient())
+        write_dicom(generate(PHANTOM_SEED, PhantomSpec(skull=True)), fresh, invented_patient(PHANTOM_SEED))
         fresh.rename(folder)
     return folder
 

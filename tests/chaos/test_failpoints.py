@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from services.core.runtime.failpoints import NAMES, Failpoint, arm
-from services.phantom import PhantomSpec, generate, write_nifti
+from services.phantom import SMALL, generate, write_nifti
 from tests.system.invariants import assert_one_current_result
 from tests.system.stack import Stack, until
 
 pytestmark = [pytest.mark.chaos]
-SMALL = PhantomSpec(spacing_mm=4.0)
 
 
 @pytest.mark.parametrize(("seed", "name"), list(enumerate(NAMES)))

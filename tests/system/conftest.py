@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from tests.servers.require import require
 from tests.servers.triton import runtime_present
-
 from tests.system.stack import Stack, running
 
 

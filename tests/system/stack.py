@@ -130,6 +130,15 @@ class Stack:
 
         return until(ended, within_s, lambda: f"study has not ended: {self.study(study)}; {self.said()}")
 
+    def wait_revision(self, study: str, revision: int) -> Document:
+        """Waits until the current result has this revision; gives the study document."""
+
+        def there() -> Document | None:
+            document = self.study(study)
+            return document if document["state"] in ENDED and (document["revision"] or 0) >= revision else None
+
+        return until(there, DONE_WITHIN_S, lambda: f"no revision {revision}: {self.study(study)}")
+
     def said(self) -> str:
         """The last words of the supervisor."""
         return (self.home.logs / "up.log").read_text()[-1500:]

@@ -6,6 +6,7 @@ Named documents of a run: `runs/<run_id>` (the manifest, first one wins), `runs/
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -29,6 +30,7 @@ from services.core.storage.port import BlobStore
 from services.core.telemetry.metrics import Metrics
 
 MAX_CRASHES = 3
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,26 +93,15 @@ def run(handler: StageHandler, request: StageRequest, ports: RunPorts, checkpoin
     `MAX_CRASHES` starts without an end); a refusal is an outcome, not an error. Other exceptions are bugs.
     """
     models = handler.models(request)
-    digests = [BlobDigest(model.digest) for model in models]
-    run_id = run_id_for(request, handler.settings_hash, digests)
+    run_id = run_id_for(request, handler.settings_hash, [BlobDigest(model.digest) for model in models])
     known = ports.blobs.read_named(f"runs/{run_id}")
     if known is not None:
         ref = ManifestRef(role=request.stage, run_id=run_id, blob=ports.blobs.put(known, MANIFEST_MEDIA_TYPE))
         return _outcome_of(request, Manifest.from_bytes(known), ref, ports)
-    attempt = _start_attempt(ports.blobs, run_id)
-    ports.failpoints.hit("stage.before_attempt")
-    started = ports.clock.monotonic()
     try:
-        result = handler.handle(request, checkpoint)
+        result = _attempt(handler, request, run_id, ports, checkpoint)
     except Refused as error:
-        _end_attempt(ports.blobs, attempt, error)
         return refused_outcome(request, run_id, error, ports)
-    except GlioServeError as error:
-        _end_attempt(ports.blobs, attempt, error)
-        raise
-    finally:
-        seconds = ports.clock.monotonic() - started
-        ports.metrics.stage_seconds.labels(request.stage, request.lane).observe(seconds)
     manifest = Manifest(
         run_id=run_id,
         stage=request.stage,
@@ -126,10 +117,37 @@ def run(handler: StageHandler, request: StageRequest, ports: RunPorts, checkpoin
         facts=result.facts,
         parent=request.inputs[0].run_id if request.inputs else None,
     )
-    ports.failpoints.hit("stage.before_manifest", f"{request.study.study}.{request.stage}")
     ref = store_manifest(ports.blobs, request.stage, manifest)
     ports.failpoints.hit("stage.after_manifest")
     return _outcome_of(request, manifest, ref, ports)
+
+
+def _attempt(
+    handler: StageHandler, request: StageRequest, run_id: RunId, ports: RunPorts, checkpoint: Checkpoint
+) -> StageResult:
+    attempt = _start_attempt(ports.blobs, run_id)
+    ports.failpoints.hit("stage.before_attempt")
+    started = ports.clock.monotonic()
+    try:
+        result = handler.handle(request, checkpoint)
+        ports.failpoints.hit("stage.before_manifest", f"{request.study.study}.{request.stage}")
+    except GlioServeError as error:
+        _end_attempt(ports.blobs, attempt, error)
+        raise
+    seconds = ports.clock.monotonic() - started
+    ports.metrics.stage_seconds.labels(request.stage, request.lane).observe(seconds)
+    log.info(
+        "stage.ran",
+        extra={
+            "stage": str(request.stage),
+            "study": request.study.study,
+            "lane": str(request.lane),
+            "run_id": run_id,
+            "seconds": round(seconds, 3),
+            "outcome": str(result.completeness),
+        },
+    )
+    return result
 
 
 def failed_outcome(request: StageRequest, error: GlioServeError, ports: RunPorts) -> StageOutcome:
