@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers.require import require
-from tests.servers.triton import runtime_present
+from tests.servers.triton import require_triton
 from tests.system.stack import Stack, running
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    require("triton", runtime_present(), "make setup")
+    require_triton()
     with running(tmp_path_factory.mktemp("stack")) as started:
         yield started

@@ -31,6 +31,13 @@ def fetched(stack: Stack, study: str, out: Path) -> dict[str, Path]:
     return {name: out / name for name in names}
 
 
+def image(path: Path) -> nib.Nifti1Image:
+    """A NIfTI-1 image with its grid."""
+    loaded = nib.load(path)
+    assert isinstance(loaded, nib.Nifti1Image)
+    return loaded
+
+
 def test_a_nifti_study_comes_out_with_a_mask_on_its_own_grid(stack: Stack, tmp_path: Path) -> None:
     write_nifti(generate(1, SMALL), tmp_path / "study")
     study = stack.submit(tmp_path / "study", patient="n-1", acquired="2026-02-01")
@@ -38,8 +45,8 @@ def test_a_nifti_study_comes_out_with_a_mask_on_its_own_grid(stack: Stack, tmp_p
     assert document["completeness"] == "complete"
     results = fetched(stack, study, tmp_path / "out")
     assert {"report.json", "report.pdf", "segmentation.nii.gz", "provenance.json"} == set(results)
-    sent = nib.Nifti1Image.load(tmp_path / "study" / "t1c.nii.gz")
-    mask = nib.Nifti1Image.load(results["segmentation.nii.gz"])
+    sent = image(tmp_path / "study" / "t1c.nii.gz")
+    mask = image(results["segmentation.nii.gz"])
     assert mask.shape == sent.shape
     np.testing.assert_allclose(mask.affine, sent.affine, atol=1e-4)
     report = json.loads(results["report.json"].read_text())
