@@ -74,6 +74,15 @@ def require_triton() -> None:
         require("triton", f"{error.message} ({error.advice})")
 
 
+def runtime_present() -> bool:
+    """True when `triton_server` can start one here."""
+    try:
+        find_runtime(runtime_path())
+    except Permanent:
+        return False
+    return True
+
+
 def wait_until(condition: Callable[[], bool], what: str, within_s: float = 30.0) -> None:
     """Polls until the condition holds; AssertionError after `within_s` seconds."""
     end = time.monotonic() + within_s
@@ -114,10 +123,10 @@ class TritonServer:
         found = []
         for process in psutil.process_iter():
             try:
-                words = process.cmdline()
+                words = process.cmdline()  # empty for a zombie
             except psutil.Error:
                 continue
-            if any(word.startswith(self.home.shm_prefix) for word in words[1:]) and "stub" in words[0]:
+            if words and any(word.startswith(self.home.shm_prefix) for word in words[1:]) and "stub" in words[0]:
                 found.append(process)
         return found
 
