@@ -31,8 +31,6 @@ _ASK = (
     "import json, sys, sysconfig; print(json.dumps({'minor': '%d.%d' % sys.version_info[:2],"
     " 'lib': sysconfig.get_config_var('LIBDIR'), 'site': sysconfig.get_path('purelib')}))"
 )
-# The stubs write their shared memory with the server's umask: images are for their owner only.
-_PRIVATE = ("/bin/sh", "-c", 'umask 077; exec "$0" "$@"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +118,6 @@ def triton_command(spec: TritonSpec) -> Launch:
     grpc, http, metrics = _ports(spec.grpc_port, spec.http_port, spec.metrics_port)
     locked = secrets.token_urlsafe(24)  # nobody is told: the models of a running server are not to be changed
     argv = [
-        *_PRIVATE,
         str(runtime.server / "bin" / "tritonserver"),
         f"--model-repository={spec.models.absolute()}",
         f"--model-config-name={spec.config_name}",
