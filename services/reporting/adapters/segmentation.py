@@ -7,7 +7,6 @@ Bytes depend on the segmentation run, the headers and the report settings only: 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
 from typing import cast
 
@@ -19,54 +18,16 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 from pydicom.valuerep import DA, TM
 
-from services.core.contracts.ids import PatientKey, derived_uid
+from services.core.contracts.ids import derived_uid
 from services.core.contracts.manifest import ModelRef
 from services.core.imaging.labels import Label
+from services.reporting.adapters.headers import source_images
 from services.reporting.adapters.segment_codes import PROPERTIES, Property
 from services.reporting.domain.outputs import SegmentationSource
-from services.reporting.domain.planes import Plane, frames_on, slice_order
+from services.reporting.domain.planes import frames_on
 from services.reporting.errors import OutputNotPossible
 
-_KEPT = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "PositionReferenceIndicator",
-    "Modality",
-    "Rows",
-    "Columns",
-    "PixelSpacing",
-    "SliceThickness",
-    "SpacingBetweenSlices",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "StudyDate",
-    "StudyTime",
-    "SeriesDate",
-    "SeriesTime",
-    "ContentDate",
-    "ContentTime",
-    "AcquisitionDate",
-    "AcquisitionTime",
-    "PatientSex",
-    "PatientAge",
-)
-_NEEDED = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "Rows",
-    "Columns",
-    "PixelSpacing",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-)
 _MAX_LO = 64  # characters of a VR LO
-_UNKNOWN_DATE = "19000101"
 
 
 class HighdicomWriter:
@@ -79,20 +40,17 @@ class HighdicomWriter:
 
     def write(self, source: SegmentationSource) -> bytes:
         """A DICOM file (Explicit VR little endian). Raises OutputNotPossible with the reason."""
-        images = _images(source)
-        planes = [_plane(image) for image in images]
-        order = slice_order(planes)
-        images, planes = [images[i] for i in order], [planes[i] for i in order]
-        frames = frames_on(source.mask, planes)
+        series = source_images(source.headers, source.patient)
+        frames = frames_on(source.mask, series.planes)
         present = [label for label in Label if label and (frames == label).any()]
         if not present:
             raise OutputNotPossible("SEG_EMPTY", "No tumour was segmented, so there is no DICOM segmentation.")
         stack = np.stack([frames == label for label in present], axis=-1).astype(np.uint8)
-        dataset = self._segmentation(source, images, stack, present)
+        dataset = self._segmentation(source, series.images, stack, present)
         return _file_bytes(dataset)
 
     def _segmentation(
-        self, source: SegmentationSource, images: list[Dataset], stack: np.ndarray, present: list[Label]
+        self, source: SegmentationSource, images: Sequence[Dataset], stack: np.ndarray, present: list[Label]
     ) -> Segmentation:
         first = images[0]
         day, time = _content_moment(first)
@@ -161,61 +119,13 @@ def _algorithm(models: Sequence[ModelRef]) -> hd.AlgorithmIdentificationSequence
     )
 
 
-def _images(source: SegmentationSource) -> list[Dataset]:
-    try:
-        documents = json.loads(source.headers)
-        headers = [Dataset.from_json(dict(document)) for document in documents]
-    except (ValueError, TypeError, KeyError) as error:
-        raise _no_headers(f"the headers cannot be read ({type(error).__name__})") from error
-    if not headers:
-        raise _no_headers("there are no headers of the reference series")
-    return [_image(header, source.patient) for header in headers]
-
-
-def _image(header: Dataset, patient: PatientKey) -> Dataset:
-    missing = [keyword for keyword in _NEEDED if header.get(keyword) in (None, "")]
-    if missing:
-        raise _no_headers(f"the headers lack {', '.join(missing)}")
-    image = Dataset()
-    for keyword in _KEPT:
-        if keyword in header:
-            setattr(image, keyword, header[keyword].value)
-    image.PatientID = patient
-    image.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in ("PatientName", "PatientBirthDate", "AccessionNumber", "StudyID", "ReferringPhysicianName"):
-        setattr(image, keyword, "")
-    for keyword in ("PatientSex", "StudyDate", "StudyTime"):
-        if keyword not in image:
-            setattr(image, keyword, "")
-    if "Modality" not in image:
-        image.Modality = "MR"
-    return image
-
-
-def _no_headers(detail: str) -> OutputNotPossible:
-    return OutputNotPossible("SEG_NO_HEADERS", f"The DICOM segmentation was not written: {detail}.")
-
-
-def _plane(image: Dataset) -> Plane:
-    x, y, z = (float(value) for value in image.ImagePositionPatient)
-    cosines = [float(value) for value in image.ImageOrientationPatient]
-    between_rows, between_columns = (float(value) for value in image.PixelSpacing)
-    return Plane(
-        position=(x, y, z),
-        along_row=(cosines[0], cosines[1], cosines[2]),
-        along_column=(cosines[3], cosines[4], cosines[5]),
-        spacing_mm=(between_rows, between_columns),
-        shape=(int(image.Rows), int(image.Columns)),
-    )
-
-
 def _content_moment(image: Dataset) -> tuple[DA, TM]:
     """Date and time of the study's own content, never of this run: a second run gives the same bytes."""
     for kind in ("Content", "Acquisition", "Series", "Study"):
         day = image.get(f"{kind}Date")
         if day:
             return DA(day), TM(image.get(f"{kind}Time") or "000000")
-    return DA(_UNKNOWN_DATE), TM("000000")
+    raise OutputNotPossible("SEG_NO_DATE", "The DICOM segmentation was not written: the study has no date.")
 
 
 def _file_bytes(dataset: Segmentation) -> bytes:

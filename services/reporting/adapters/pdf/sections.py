@@ -18,6 +18,7 @@ from services.reporting.adapters.pdf.page import WIDTH
 from services.reporting.adapters.pdf.pictures import Chip, ImageRow, Legend
 from services.reporting.adapters.pdf.style import (
     COMPLETENESS_COLOUR,
+    REGULAR,
     RULE,
     SHADE,
     SOFT,
@@ -75,7 +76,13 @@ class Sections:
             [self._type.paragraph(word, "state", colour), self._type.paragraph(text, "cell")]
             for word, text, colour in states
         ]
-        style = TableStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 8)])
+        style = TableStyle(
+            [
+                ("VALIGN", (0, 0), (-1, -1), "TOP"),
+                ("FONTNAME", (0, 0), (-1, -1), REGULAR),
+                ("LEFTPADDING", (0, 0), (-1, -1), 8),
+            ]
+        )
         for column, (_, _, colour) in zip((0, 3), states, strict=True):
             style.add("BACKGROUND", (column, 0), (column, 0), colour)
             style.add("BACKGROUND", (column + 1, 0), (column + 1, 0), tint(colour))
@@ -268,6 +275,7 @@ class Sections:
         style = TableStyle(
             [
                 ("VALIGN", (0, 0), (-1, -1), "TOP"),
+                ("FONTNAME", (0, 0), (-1, -1), REGULAR),
                 *([("BACKGROUND", (0, 0), (-1, 0), SHADE)] if named else [("LINEABOVE", (0, 0), (-1, 0), 0.4, RULE)]),
                 ("LINEBELOW", (0, 0), (-1, -1), 0.4, RULE),
                 ("LEFTPADDING", (0, 0), (-1, -1), 4),
@@ -293,6 +301,7 @@ def _plain(bottom: float = 0) -> TableStyle:
     return TableStyle(
         [
             ("VALIGN", (0, 0), (-1, -1), "TOP"),
+            ("FONTNAME", (0, 0), (-1, -1), REGULAR),
             ("LEFTPADDING", (0, 0), (-1, -1), 0),
             ("RIGHTPADDING", (0, 0), (-1, -1), 0),
             ("TOPPADDING", (0, 0), (-1, -1), 0),
