@@ -67,8 +67,11 @@ def evidence_volumes(answer: CoarseAnswer, grid: Grid) -> dict[Label, Volume]:
 def centroid_ras_mm(mask: Volume) -> tuple[float, ...] | None:
     """Centre of mass of the whole tumour (else of whatever label there is) in RAS mm; None without one."""
     tumour = region_mask(mask.data, "WT")
-    points = np.argwhere(tumour if tumour.any() else mask.data > 0)
-    if points.size == 0:
+    tumour = tumour if tumour.any() else mask.data > 0
+    if not tumour.any():
         return None
-    centre = mask.affine[:3, :3] @ points.mean(axis=0) + mask.affine[:3, 3]
+    plane = tumour.sum(axis=2, dtype=np.float64)
+    profiles = (plane.sum(axis=1), plane.sum(axis=0), tumour.sum(axis=(0, 1), dtype=np.float64))
+    index = np.array([profile @ np.arange(profile.size) / profile.sum() for profile in profiles])
+    centre = mask.affine[:3, :3] @ index + mask.affine[:3, 3]
     return tuple(round(float(value), 3) for value in centre)

@@ -66,6 +66,13 @@ def pooled(fine: Array) -> NDArray[np.float32]:
     return z
 
 
+def any_pooled(fine: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """True where any of the 2 x 2 x 2 voxels is: the 1 mm mask on the 2 mm grid of the same box."""
+    x = fine[0::2] | fine[1::2]
+    y = x[:, 0::2] | x[:, 1::2]
+    return y[:, :, 0::2] | y[:, :, 1::2]
+
+
 def upsampled(coarse: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
     """Trilinear interpolation of a 2 mm field at the 1 mm centres inside the window; edges repeat outwards."""
     out: NDArray[np.float32] = coarse

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from services.core.imaging.volume import Array
-from services.fusion_segmentation.domain.box import CROP_COARSE, Triple, Window, pooled, window_around
+from services.fusion_segmentation.domain.box import CROP_COARSE, Triple, Window, any_pooled, window_around
 
 
 def crops_around(labels: NDArray[np.uint8], margin_mm: int, limit: int) -> tuple[Window, ...]:
     """Crops over a 1 mm mask of the box and `margin_mm` around it; without the margin where that covers more."""
-    lesion = pooled(labels > 0) > 0
+    lesion = any_pooled(labels > 0)
     roomy = find_crops(_grown(lesion, margin_mm // 2), limit)
     if uncovered(lesion, roomy) == 0:
         return roomy

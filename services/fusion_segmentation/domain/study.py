@@ -16,6 +16,8 @@ from services.core.imaging.volume import Array, Grid, Volume
 from services.fusion_segmentation.domain.box import Window, pooled
 
 SLOTS = tuple(Modality)
+USUAL_QUALITY = (3.0, 0.1, 1.0)
+"""Log SNR, motion and slice thickness (mm) for what was not measured: neutral for the gates, as in training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,7 +56,7 @@ def assembled(facts: PrepareFacts, brain: Volume, volumes: Mapping[Modality, Vol
 
 
 def coarse_inputs(study: PreparedStudy) -> dict[str, Array]:
-    """Inputs of `fusion_coarse`. A missing sequence is zeros; a quality that was not measured is zero."""
+    """Inputs of `fusion_coarse`. A missing sequence is zeros, in image and quality."""
     image = np.zeros((1, len(SLOTS), *COARSE_SHAPE), np.float16)
     for index, slot in enumerate(SLOTS):
         if slot in study.volumes:
@@ -77,9 +79,11 @@ def _availability(study: PreparedStudy, slots: tuple[Modality, ...]) -> NDArray[
 
 def _quality(study: PreparedStudy) -> NDArray[np.float32]:
     """Per slot log SNR, motion (0 to 1) and slice thickness (mm), as in the tensor contract."""
-    quality = np.zeros((1, len(SLOTS), 3), np.float32)
+    quality = _availability(study, SLOTS)[..., np.newaxis] * np.array(USUAL_QUALITY, np.float32)
     for series in study.facts.series:
         if series.used and series.modality in study.volumes:
             measured = (series.log_snr, series.motion, series.slice_thickness_mm)
-            quality[0, SLOTS.index(series.modality)] = [value or 0.0 for value in measured]
+            for column, value in enumerate(measured):
+                if value is not None:
+                    quality[0, SLOTS.index(series.modality), column] = value
     return quality

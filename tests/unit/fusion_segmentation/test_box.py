@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from services.core.imaging.volume import Array
-from services.fusion_segmentation.domain.box import Window, pooled, upsampled, whole, window_around
+from services.fusion_segmentation.domain.box import Window, any_pooled, pooled, upsampled, whole, window_around
 
 pytestmark = pytest.mark.unit
 
@@ -25,6 +25,7 @@ def test_pooling_is_the_mean_of_eight_voxels(x: int, y: int, z: int, seed: int) 
     fine = _field((2 * x, 2 * y, 2 * z), seed).astype(np.float16)
     plain = fine.astype(np.float64).reshape(x, 2, y, 2, z, 2).mean(axis=(1, 3, 5))
     np.testing.assert_allclose(pooled(fine), plain, atol=1e-5)
+    np.testing.assert_array_equal(any_pooled(fine > 1), (fine > 1).reshape(x, 2, y, 2, z, 2).any(axis=(1, 3, 5)))
 
 
 @given(x=edges, y=edges, z=edges, seed=st.integers(0, 2**32 - 1))
