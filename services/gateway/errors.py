@@ -1,6 +1,7 @@
 """Errors of the gateway's own, split by what the caller should do.
 
 Refused
+├── BadRequest        a body that is not what it says it is
 ├── NotFound          no such study or result
 ├── Conflict          it contradicts what is stored, or what is going on
 ├── TooLarge          a limit is exceeded
@@ -14,6 +15,10 @@ Transient
 from __future__ import annotations
 
 from services.core.contracts.errors import Refused, Transient
+
+
+class BadRequest(Refused):
+    """A body that is not what its headers say."""
 
 
 class NotFound(Refused):

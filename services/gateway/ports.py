@@ -7,16 +7,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
-from services.core.contracts.enums import Completeness, Lane, Verdict
+from services.core.contracts.enums import Completeness, Lane, Modality, Verdict
 from services.core.contracts.events import BlobRef, ManifestRef, StageOutcome, StageRequest
 from services.core.contracts.ids import JsonValue, PatientKey, RequestId, StudyKey
 from services.gateway.domain.history import HistoryEvent, HistoryRow
 from services.gateway.domain.identity import Identity
 from services.gateway.domain.intake import Instance, StudyFacts, StudyRow
 from services.gateway.domain.records import PatientRecord, StudyRecord
-from services.gateway.domain.upload import FileKind
+from services.gateway.domain.upload import FileKind, StagedFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,3 +206,60 @@ class Views(Protocol):
 
     def state_counts(self) -> dict[str, int]:
         """How many studies are in which state."""
+
+
+class Stamper(Protocol):
+    """Puts the identity back into a result when it leaves (rule 10)."""
+
+    def applies(self, name: str) -> bool:
+        """True when this output carries an identity; others are streamed as they are stored."""
+
+    def stamp(self, view: StudyView, name: str, stored: bytes) -> bytes:
+        """The output with the patient's own identity in it. Raises Permanent when it cannot be stamped."""
+
+
+class Unstamped:
+    """Leaves every result as it is stored, under its pseudonym."""
+
+    def applies(self, name: str) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
+
+    def stamp(self, view: StudyView, name: str, stored: bytes) -> bytes:  # noqa: ARG002
+        """As it is."""
+        return stored
+
+
+class Upload(Protocol):
+    """One upload in staging: `begin`, `write`, ..., `end` for each file. Leaving its context deletes it all."""
+
+    def __enter__(self) -> Self:
+        """Itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Deletes what was received."""
+
+    def begin(self, name: str, slot: Modality | None = None) -> None:
+        """A new file. Raises Refused on an unsafe name, TooLarge on too many or too deep ones."""
+
+    def write(self, chunk: bytes) -> None:
+        """More bytes of the open file. Raises TooLarge, NoSpace."""
+
+    def end(self) -> None:
+        """The open file is whole."""
+
+    @property
+    def files(self) -> tuple[StagedFile, ...]:
+        """All files that are whole."""
+
+    def unpack(self, archive: StagedFile) -> tuple[StagedFile, ...]:
+        """The files of a ZIP. Raises Refused, TooLarge, NoSpace."""
+
+
+class Staging(Protocol):
+    """Where uploads lie before acceptance."""
+
+    def receive(self, announced: int = 0) -> Upload:
+        """Begins an upload. Raises NoSpace, TooLarge when the announced length exceeds the limit."""

@@ -23,7 +23,7 @@ from services.gateway.errors import NoSpace, TooLarge
 _CHECK_SPACE_EVERY = 64 << 20
 
 
-class Staging:
+class StagingFolder:
     """The folder of all uploads. `watermark` bytes stay free for studies that are running."""
 
     def __init__(self, root: Path, limits: Limits, watermark: int) -> None:
@@ -42,20 +42,20 @@ class Staging:
         if shutil.disk_usage(self._root).free - announced < self._watermark:
             raise NoSpace("NO_SPACE", "there is too little room for uploads now", "Try again later.")
 
-    def receive(self, announced: int = 0) -> Upload:
+    def receive(self, announced: int = 0) -> FolderUpload:
         """Begins an upload. Raises NoSpace, TooLarge when the announced length exceeds the limit."""
         if announced > self._limits.total_bytes:
             raise _too_large(self._limits.total_bytes)
         self.require_space(announced)
         folder = self._root / uuid.uuid4().hex
         folder.mkdir(mode=0o700)
-        return Upload(folder, self._limits, self)
+        return FolderUpload(folder, self._limits, self)
 
 
-class Upload:
+class FolderUpload:
     """One upload: `begin`, `write`, ..., `end` for each file, then `files`. Leaving the context deletes it all."""
 
-    def __init__(self, folder: Path, limits: Limits, staging: Staging) -> None:
+    def __init__(self, folder: Path, limits: Limits, staging: StagingFolder) -> None:
         self._folder = folder
         self._limits = limits
         self._staging = staging
