@@ -26,6 +26,11 @@ from services.core.bus.port import Record
 
 IN_HAND = 16
 """Records kept per partition before its fetching is paused."""
+FETCH_BYTES = 64 * 1024
+"""At most so much of a partition in one fetch; a larger record still comes."""
+ALL_FETCHED = 1_000_000
+"""kafka-python 3.0.12 loses a partition that is paused while it holds part of a fetch back (it parks the rest and never
+looks there again: `Fetcher.fetched_records`), so every poll takes all of what was fetched."""
 SLICE_S = 0.1
 SHORTEST_S = 0.01
 COMMIT_TIMEOUT_S = 5.0
@@ -74,7 +79,8 @@ class KafkaGroupConsumer:
                 auto_offset_reset="earliest",
                 allow_auto_create_topics=False,
                 partition_assignment_strategy=(CooperativeStickyAssignor,),
-                max_poll_records=1,
+                max_poll_records=ALL_FETCHED,
+                max_partition_fetch_bytes=FETCH_BYTES,
                 fetch_max_wait_ms=100,
                 session_timeout_ms=int(SESSION_TIMEOUT_S * 1000),
                 heartbeat_interval_ms=int(SESSION_TIMEOUT_S * 1000 / 5),
@@ -86,13 +92,12 @@ class KafkaGroupConsumer:
     def poll(self, timeout_s: float, max_records: int = 1) -> Sequence[Record]:
         """See the port. Raises BusUnavailable."""
         deadline = time.monotonic() + timeout_s
-        while True:
-            self._drain_client()
-            taken = self._hand_out(max_records)
-            left = deadline - time.monotonic()
-            if taken or left <= 0:
-                return taken
+        self._fetch(0.0)
+        if not self._best_in_hand():
+            self._fetch(SHORTEST_S)
+        while not (taken := self._hand_out(max_records)) and (left := deadline - time.monotonic()) > 0:
             self._fetch(min(left, SLICE_S))
+        return taken
 
     def pause(self, topics: Sequence[str]) -> None:
         self._paused.update(topics)
@@ -142,10 +147,9 @@ class KafkaGroupConsumer:
     def _committed(self, slot: TopicPartition) -> int:
         return self._client.committed(slot, timeout_ms=COMMIT_TIMEOUT_S * 1000) or 0
 
-    def _drain_client(self) -> None:
-        """Takes over what the client has fetched, so that the priority of topics is decided over all of it."""
-        while self._fetch(SHORTEST_S):
-            pass
+    def _best_in_hand(self) -> bool:
+        """Whether a record of the first topic is there. Otherwise it is worth asking the broker for one."""
+        return any(held.ready for slot, held in self._held.items() if slot.topic == self._topics[0])
 
     def _fetch(self, timeout_s: float) -> bool:
         with kafka_answers():
