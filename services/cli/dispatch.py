@@ -85,7 +85,9 @@ def _local_gateway(shared: SharedSettings) -> str:
 
 
 def _up(shared: SharedSettings, environ: Mapping[str, str], options: argparse.Namespace) -> int:
-    setup_logging("supervisor", shared.log_level, Home(shared.home.resolve()).logs / "supervisor.jsonl")
+    home = Home(shared.home.resolve())
+    home.prepare()
+    setup_logging("supervisor", shared.log_level, home.logs / "supervisor.jsonl")
     only = options.only.split(",") if options.only else SERVICES
     return Supervisor(shared, environ, only).run(lambda text: print(text, flush=True))
 
