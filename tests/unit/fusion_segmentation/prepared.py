@@ -129,13 +129,11 @@ def _series(slot: Modality) -> SeriesFacts:
 
 def _voxels(slot: Modality, spec: Spec, brain: NDArray[np.uint8]) -> Array:
     x, y, z = np.ogrid[: BOX_MM[0], : BOX_MM[1], : BOX_MM[2]]
-    squared = (x - spec.at[0]) ** 2 + (y - spec.at[1]) ** 2 + (z - spec.at[2]) ** 2
+    distance = np.float32(0) + (x - spec.at[0]) ** 2 + (y - spec.at[1]) ** 2 + (z - spec.at[2]) ** 2
     data = np.zeros(BOX_MM, np.float16)
-    if slot is Modality.T2F:
-        data[squared <= spec.oedema_mm**2] = 2.0
-    if slot is Modality.T1C:
-        data[squared <= spec.core_mm**2] = 3.0
-    data *= brain
+    bright = {Modality.T2F: (spec.oedema_mm, 2.0), Modality.T1C: (spec.core_mm, 3.0)}
+    if slot in bright and bright[slot][0] > 0:
+        data[(distance <= bright[slot][0] ** 2) & (brain > 0)] = bright[slot][1]
     return data
 
 
