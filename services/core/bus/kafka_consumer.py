@@ -118,7 +118,7 @@ class KafkaGroupConsumer:
                 self._client.commit({slot: OffsetAndMetadata(upto, "", -1)}, timeout_ms=COMMIT_TIMEOUT_S * 1000)
         held.out = [out for out in held.out if out.offset >= upto]
         held.ready = deque(ready for ready in held.ready if ready.offset >= upto)
-        held.floor = upto
+        held.floor = max(held.floor, upto)
 
     def seek_back(self, record: Record) -> None:
         self.defer(record, 0.0)
