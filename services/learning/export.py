@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from services.core.imaging.canonical import COARSE_SHAPE, FINE_CROP_SHAPE
 from services.core.triton.catalog import write_manifest
 from services.learning.network import CLASSES, FINE_SLOTS, QUALITY, SLOTS, CoarseNet, FineNet
+from services.learning.store import load_state
 
 TOLERANCE = 1e-3
 OPSET = 18
@@ -83,7 +84,7 @@ def fine_exported(net: FineNet, seed: int = 0) -> Exported:
     return Exported(module=_FineContract(net), inputs=_tensors(inputs), outputs=("label", "vacuity"))
 
 
-def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+def _tensors(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
@@ -101,6 +102,7 @@ def write_onnx(exported: Exported, path: Path) -> None:
     model = program.model_proto
     _store_half(model)
     _forget_origin(model)
+    _open_batch(model)
     onnx.checker.check_model(model, full_check=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
@@ -123,6 +125,12 @@ def _store_half(model: onnx.ModelProto) -> None:
     del graph.node[:]
     graph.node.extend(nodes)
     del graph.value_info[:]
+
+
+def _open_batch(model: onnx.ModelProto) -> None:
+    """Declares the first axis open, as Triton's ONNX Runtime backend asks; the graph itself takes one case."""
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
@@ -185,14 +193,14 @@ def parity(exported: Exported, path: Path) -> dict[str, float]:
 def load_coarse(weights: Path) -> CoarseNet:
     """Network with FP16 weights widened to FP32, in evaluation mode."""
     net = CoarseNet()
-    net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    net.load_state_dict(load_state(weights))
     return net.eval()
 
 
 def load_fine(weights: Path) -> FineNet:
     """Network with FP16 weights widened to FP32, in evaluation mode."""
     net = FineNet()
-    net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    net.load_state_dict(load_state(weights))
     return net.eval()
 
 

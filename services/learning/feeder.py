@@ -5,9 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
+from queue import Full
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,13 @@ class Packed:
 def _produce(queue: Queue[Packed], first_seed: int, step: int, spacing_mm: float) -> None:
     os.nice(19)
     atlas = tissue_atlas(load_atlas(), spacing_mm)
-    seed = first_seed
-    while os.getppid() != 1:
-        queue.put(Packed.of(randomised_case(seed, atlas)))
+    trainer, seed = os.getppid(), first_seed
+    while os.getppid() == trainer:
+        case = Packed.of(randomised_case(seed, atlas))
+        while os.getppid() == trainer:  # a killed trainer leaves no generator behind
+            with suppress(Full):
+                queue.put(case, timeout=2.0)
+                break
         seed += step
 
 

@@ -1,0 +1,74 @@
+"""From a 1 mm case to what each network sees, as in serving: 2 mm means for the coarse, 1 mm crops for the fine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from services.core.imaging.canonical import FINE_CROP_SHAPE
+
+Corner = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Crop:
+    """A 96 mm cube of the 1 mm box: images (1, 4, ...), evidence of the coarse network (1, 5, ...), labels (1, ...)."""
+
+    image: Tensor
+    evidence: Tensor
+    labels: Tensor
+
+
+def pooled(image: Tensor) -> Tensor:
+    """Mean of every 2 x 2 x 2 voxels of (batch, slot, x, y, z): the 2 mm grid of the same box."""
+    return functional.avg_pool3d(image, 2)
+
+
+def raised(evidence: Tensor) -> Tensor:
+    """2 mm evidence at the 1 mm voxel centres, trilinear, edges repeated."""
+    return functional.interpolate(evidence, scale_factor=2.0, mode="trilinear", align_corners=False)
+
+
+def cut(field: Tensor, corner: Corner) -> Tensor:
+    """The crop that starts at `corner`, on the last three axes."""
+    where = tuple(slice(c, c + n) for c, n in zip(corner, FINE_CROP_SHAPE, strict=True))
+    return field[(..., *where)]
+
+
+def random_corner(rng: np.random.Generator, mask: NDArray[np.bool_]) -> Corner:
+    """A crop that holds a random voxel of the mask (anywhere, where it is empty); starts on even voxels."""
+    found = np.flatnonzero(mask)
+    shape = mask.shape
+    if found.size == 0:
+        point = np.array([rng.integers(n) for n in shape])
+    else:
+        point = np.array(np.unravel_index(int(found[rng.integers(found.size)]), shape))
+    edges = np.array(FINE_CROP_SHAPE)
+    corner = point - edges // 2 + rng.integers(-28, 29, 3)
+    even = np.clip(corner, 0, np.array(shape) - edges) // 2 * 2
+    return int(even[0]), int(even[1]), int(even[2])
+
+
+def corners_over(mask: NDArray[np.bool_]) -> list[Corner]:
+    """Crops that together hold every voxel of the mask: its bounding box cut evenly; none for an empty mask."""
+    if not mask.any():
+        return []
+    found = np.argwhere(mask)
+    axes = []
+    for low, high, edge, n in zip(found.min(axis=0), found.max(axis=0) + 1, FINE_CROP_SHAPE, mask.shape, strict=True):
+        count = -(-int(high - low) // edge)
+        first = min(max(int(low + high - edge) // 2, 0), n - edge) if count == 1 else int(low)
+        last = first if count == 1 else int(high) - edge
+        axes.append([(first + (last - first) * i // max(count - 1, 1)) // 2 * 2 for i in range(count)])
+    return [(x, y, z) for x, y, z in product(*axes)]
+
+
+def detached(value: Tensor) -> Tensor:
+    """As the server sends it: FP16 precision, no gradient."""
+    return value.detach().to(torch.float16).to(torch.float32)

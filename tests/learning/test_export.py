@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed; `make learning` makes its environment")
+
+from services.core.imaging.canonical import COARSE_SHAPE, FINE_CROP_SHAPE  # noqa: E402
+from services.core.imaging.labels import region_mask  # noqa: E402
+from services.learning.export import TOLERANCE, Exported, coarse_exported, fine_exported, release  # noqa: E402
+from services.learning.feeder import TEST_SEEDS, fixed_cases  # noqa: E402
+from services.learning.metrics import dice  # noqa: E402
+from services.learning.network import CoarseNet, CoarseWidths, FineNet  # noqa: E402
+from services.learning.released import ReleasedModels  # noqa: E402
+
+pytestmark = [
+    pytest.mark.unit,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+]
+
+MODELS = Path(__file__).parents[2] / "triton_models"
+
+
+def small_coarse() -> Exported:
+    torch.manual_seed(4)
+    return coarse_exported(CoarseNet(CoarseWidths(stem=2, levels=(4, 6))))
+
+
+def disturbed_fine() -> Exported:
+    torch.manual_seed(4)
+    net = FineNet(width=4)
+    torch.nn.init.normal_(net.head.weight, std=0.5)
+    return fine_exported(net)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "shapes"),
+    [
+        ("fusion_coarse", small_coarse, {"evidence": [5, *COARSE_SHAPE], "markers": [8, 2], "gates": [10]}),
+        ("fusion_fine", disturbed_fine, {"label": [*FINE_CROP_SHAPE], "vacuity": [*FINE_CROP_SHAPE]}),
+    ],
+)
+def test_a_release_agrees_with_torch_keeps_the_contract_and_half_precision(
+    tmp_path: Path, name: str, make: Callable[[], Exported], shapes: dict[str, list[int]]
+) -> None:
+    exported = make()
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.pbtxt").write_text(f'name: "{name}"')
+    differences = release(exported, tmp_path, name)
+    assert max(differences.values()) <= TOLERANCE
+    path = tmp_path / name / "1" / "model.onnx"
+    graph = onnx.load(path).graph
+    assert [i.name for i in graph.input] == list(exported.inputs)
+    found = {o.name: [d.dim_value for d in o.type.tensor_type.shape.dim[1:]] for o in graph.output}
+    assert found == shapes
+    stored = [t for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
+    assert sum(int(np.prod(t.dims)) for t in stored) < 2000
+    assert b"site-packages" not in path.read_bytes()
+    assert name in json.loads((tmp_path / "manifest.json").read_text())["models"]
+
+
+def test_a_release_that_differs_from_torch_leaves_the_served_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = tmp_path / "fusion_fine" / "1" / "model.onnx"
+    served.parent.mkdir(parents=True)
+    served.write_bytes(b"what was served")
+    monkeypatch.setattr("services.learning.export.TOLERANCE", -1.0)
+    with pytest.raises(ValueError, match="differs from torch"):
+        release(disturbed_fine(), tmp_path, "fusion_fine")
+    assert served.read_bytes() == b"what was served"
+    assert [p.name for p in served.parent.iterdir()] == ["model.onnx"]
+
+
+def test_the_released_coarse_model_finds_tumours_it_never_saw() -> None:
+    models = ReleasedModels(MODELS)
+    found = []
+    for case in fixed_cases(TEST_SEEDS + 500, 6)[0::2]:
+        labels = models.evidence(case).argmax(axis=0).astype(np.uint8)
+        found.append(dice(region_mask(labels, "WT"), region_mask(case.labels, "WT")))
+    assert np.median(found) > 0.4

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed; `make learning` makes its environment")
+
+from services.core.imaging.labels import Label  # noqa: E402
+from services.learning.feeder import TRAINING_SEEDS, Packed, case_stream  # noqa: E402
+from services.learning.losses import evidential_loss, misleading_evidence, region_dice, softmax_loss  # noqa: E402
+from services.learning.metrics import dice, mean_dices, region_dices  # noqa: E402
+from services.learning.network import CLASSES, CoarseWidths  # noqa: E402
+from services.learning.train import Plan, Trainer, cropped  # noqa: E402
+
+pytestmark = pytest.mark.unit
+
+SPACE = (16, 16, 16)
+PLAN = Plan(budget_s=1e6, warm_up_cases=1, rate=1e-2, accumulate=(1,), widths=CoarseWidths(stem=2, levels=(4, 6, 8)))
+
+
+def ball_case() -> Packed:
+    grid = np.stack(np.meshgrid(*(np.arange(n) - 7.5 for n in SPACE), indexing="ij"))
+    radius = np.sqrt((grid**2).sum(axis=0))
+    labels = np.zeros(SPACE, dtype=np.uint8)
+    labels[radius < 6.5] = Label.SNFH
+    labels[radius < 4.0] = Label.ET
+    labels[radius < 2.0] = Label.NCR
+    rng = np.random.default_rng(0)
+    image = rng.normal(0.0, 0.3, (4, *SPACE))
+    image[1][labels == Label.ET] += 3.0
+    image[3][labels > 0] += 2.0
+    quality = np.tile(np.array([3.0, 0.1, 1.0], dtype=np.float32), (4, 1))
+    return Packed(
+        image=image.astype(np.float16), available=np.ones(4, dtype=np.float32), quality=quality, labels=labels
+    )
+
+
+def test_the_loss_falls_on_a_case_that_can_be_learnt(tmp_path: Path) -> None:
+    trainer = Trainer(PLAN, tmp_path, "cpu")
+    cases = repeat(ball_case())
+    trainer.step(cases)
+    first = trainer.progress.loss
+    for _ in range(25):
+        trainer.step(cases)
+    trainer.progress.cases = 0
+    trainer.step(cases)
+    assert trainer.progress.loss < 0.7 * first
+
+
+def test_training_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    trainer = Trainer(PLAN, tmp_path, "cpu")
+    cases = repeat(ball_case())
+    for _ in range(3):
+        trainer.step(cases)
+    trainer.save()
+    resumed = Trainer(PLAN, tmp_path, "cpu")
+    assert resumed.progress == trainer.progress
+    trainer.step(cases)
+    resumed.step(cases)
+    for a, b in zip(trainer.net.parameters(), resumed.net.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_learning_rate_ends_at_zero_and_accumulation_grows() -> None:
+    plan = Plan(budget_s=100.0)
+    rates = [plan.rate_at(share, 1000) for share in (0.0, 0.5, 1.0)]
+    assert rates[0] == pytest.approx(plan.rate)
+    assert rates[2] == pytest.approx(0.0, abs=1e-9)
+    assert [plan.accumulate_at(share) for share in (0.0, 0.4, 1.0)] == [1, 2, 2]
+
+
+def test_a_training_crop_holds_the_middle_of_the_tumour() -> None:
+    case = ball_case()
+    for seed in range(5):
+        part = cropped(case, (8, 8, 8), np.random.default_rng(seed))
+        assert part.image.shape == (4, 8, 8, 8)
+        assert part.labels[4, 4, 4] > 0
+
+
+def test_cases_come_from_another_process_in_the_order_of_their_seeds() -> None:
+    with case_stream(TRAINING_SEEDS) as cases:
+        first = next(cases)
+    with case_stream(TRAINING_SEEDS) as cases:
+        again = next(cases)
+    np.testing.assert_array_equal(first.image, again.image)
+    np.testing.assert_array_equal(first.labels, again.labels)
+
+
+def test_a_region_that_is_empty_in_the_reference_is_skipped() -> None:
+    labels = torch.zeros((1, *SPACE), dtype=torch.int64)
+    labels[:, 4:8] = int(Label.SNFH)
+    wrong_et = torch.zeros((1, CLASSES, *SPACE))
+    wrong_et[:, int(Label.SNFH)] = labels.float()
+    clean = float(region_dice(wrong_et, labels))
+    wrong_et[:, int(Label.ET)] = (1 - labels.clamp(max=1)).float() * 0.0
+    assert float(region_dice(wrong_et, labels)) == pytest.approx(clean)
+    assert clean < 0.01
+    assert float(region_dice(wrong_et, torch.zeros_like(labels))) == 0.0
+
+
+def test_both_losses_prefer_the_truth() -> None:
+    labels = torch.from_numpy(ball_case().labels.astype(np.int64))[None]
+    right = 8.0 * torch.nn.functional.one_hot(labels, CLASSES).movedim(-1, 1).float() - 4.0
+    for loss in (softmax_loss, lambda a, b: evidential_loss(a, b, 0.02)):
+        assert float(loss(right, labels)) < float(loss(torch.zeros_like(right), labels))
+        assert float(loss(right, labels)) < float(loss(-right, labels))
+
+
+def test_only_evidence_for_wrong_classes_is_misleading() -> None:
+    labels = torch.zeros((1, 2, 2, 2), dtype=torch.int64)
+    alpha = torch.ones((1, CLASSES, 2, 2, 2))
+    alpha[:, 0] = 500.0
+    assert float(misleading_evidence(alpha, labels)) == pytest.approx(0.0, abs=1e-5)
+    alpha[:, 2] = 20.0
+    assert float(misleading_evidence(alpha, labels)) > 0.5
+
+
+def test_dice_is_defined_for_empty_masks() -> None:
+    empty, full = np.zeros(4, dtype=bool), np.ones(4, dtype=bool)
+    assert (dice(empty, empty), dice(empty, full), dice(full, full)) == (1.0, 0.0, 1.0)
+    nothing = np.zeros(SPACE, dtype=np.uint8)
+    assert region_dices(nothing, nothing) == {"WT": 1.0, "TC": 1.0, "ET": 1.0}
+    assert np.isnan(mean_dices([])["WT"])
