@@ -25,6 +25,7 @@ from services.gateway.adapters.database import Database, open_sqlite
 from services.gateway.adapters.inspection import ImagingInspector
 from services.gateway.adapters.schema import metadata
 from services.gateway.adapters.staging import StagingFolder
+from services.gateway.adapters.stamping import IdentityStamper
 from services.gateway.adapters.state import SqlStateStore
 from services.gateway.adapters.vault import Vault
 from services.gateway.adapters.views import SqlViews
@@ -33,11 +34,12 @@ from services.gateway.domain.view import StudyState
 from services.gateway.entrypoints.context import Changes, HttpContext, StreamLimits
 from services.gateway.entrypoints.http_api import create_app
 from services.gateway.entrypoints.loops import OutcomeDoor, Sweeper
+from services.gateway.entrypoints.pages import pages_router
 from services.gateway.entrypoints.server import Binding, HttpServer
 from services.gateway.handlers.background import OutboxRelay, Reconciler
 from services.gateway.handlers.intake import IntakePorts, close_quiet_studies
 from services.gateway.handlers.progress import FlowPorts
-from services.gateway.ports import Unstamped
+from services.gateway.ports import IdentityVault
 from services.gateway.settings import GatewaySettings
 
 RELAY_S = 1.0
@@ -51,6 +53,7 @@ class Gateway:
 
     settings: GatewaySettings
     database: Database
+    vault: IdentityVault
     context: HttpContext
 
 
@@ -68,7 +71,7 @@ def run(process: Process) -> None:
             stack.callback(thread.join)
         stack.callback(process.stop.set)
         stack.callback(gateway.context.changes)
-        server = stack.enter_context(serving(gateway, checks))
+        server = stack.enter_context(serving(gateway, checks, [pages_router(gateway.vault)]))
         all_checks = {**checks, "http": server.serving}
         probes = HealthServer(process.metrics.registry, all_checks, settings.health_host, settings.health_port)
         stack.enter_context(probes)
@@ -107,7 +110,7 @@ def wired(process: Process, settings: GatewaySettings) -> Iterator[Gateway]:
             blobs=blobs,
             staging=staging,
             inspector=ImagingInspector(),
-            stamper=Unstamped(),
+            stamper=IdentityStamper(vault),
             changes=changes,
             metrics=process.metrics,
             examining=CapacityLimiter(settings.uploads_at_once),
@@ -115,7 +118,7 @@ def wired(process: Process, settings: GatewaySettings) -> Iterator[Gateway]:
             tokens=_tokens(settings),
             stop=process.stop,
         )
-        yield Gateway(settings=settings, database=database, context=context)
+        yield Gateway(settings=settings, database=database, vault=vault, context=context)
 
 
 def serving(gateway: Gateway, checks: Mapping[str, Callable[[], bool]], extra: Sequence[APIRouter] = ()) -> HttpServer:
