@@ -216,3 +216,38 @@ class Stamper(Protocol):
 
     def stamp(self, view: StudyView, name: str, stored: bytes) -> bytes:
         """The output with the patient's own identity in it. Raises Permanent when it cannot be stamped."""
+
+
+class Upload(Protocol):
+    """One upload in staging: `begin`, `write`, ..., `end` for each file. Leaving its context deletes it all."""
+
+    def __enter__(self) -> Self:
+        """Itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Deletes what was received."""
+
+    def begin(self, name: str, slot: Modality | None = None) -> None:
+        """A new file. Raises Refused on an unsafe name, TooLarge on too many or too deep ones."""
+
+    def write(self, chunk: bytes) -> None:
+        """More bytes of the open file. Raises TooLarge, NoSpace."""
+
+    def end(self) -> None:
+        """The open file is whole."""
+
+    @property
+    def files(self) -> tuple[StagedFile, ...]:
+        """All files that are whole."""
+
+    def unpack(self, archive: StagedFile) -> tuple[StagedFile, ...]:
+        """The files of a ZIP. Raises Refused, TooLarge, NoSpace."""
+
+
+class Staging(Protocol):
+    """Where uploads lie before acceptance."""
+
+    def receive(self, announced: int = 0) -> Upload:
+        """Begins an upload. Raises NoSpace, TooLarge when the announced length exceeds the limit."""
