@@ -19,7 +19,7 @@ from services.core.imaging.dicom_frames import Frame, frames_of_file
 from services.core.imaging.dicom_header import check_instance, text
 from services.core.imaging.dicom_pixels import read_frames
 from services.core.imaging.orientation import axis_codes
-from services.core.imaging.volume import Affine, Volume, check_geometry
+from services.core.imaging.volume import Affine, Grid, Volume, check_geometry
 
 SAME_POSITION_MM = 0.01
 UNEVEN_FRACTION = 0.05
@@ -57,6 +57,11 @@ class SeriesGeometry:
     def shape(self) -> tuple[int, int, int]:
         """Columns, rows, slices."""
         return self.frames[0].columns, self.frames[0].rows, len(self.frames)
+
+    @property
+    def grid(self) -> Grid:
+        """Shape and affine."""
+        return Grid(shape=self.shape, affine=self.affine)
 
 
 def open_series(paths: Sequence[Path], pulse: Pulse = lambda: None) -> SeriesFiles:

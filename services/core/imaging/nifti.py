@@ -41,7 +41,7 @@ _GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NiftiHeader:
-    """What a NIfTI file says about itself. `affine_from` is `sform` or `qform`; slope and intercept give real values."""
+    """What a NIfTI file says about itself. `affine_from`: sform or qform. Slope and intercept give real values."""
 
     shape: tuple[int, int, int]
     affine: Affine
@@ -60,14 +60,18 @@ class NiftiHeader:
         return Grid(shape=self.shape, affine=self.affine)
 
 
-def inspect_nifti(path: Path) -> NiftiHeader:
+def inspect_nifti(path: Path, *, whole: bool = True) -> NiftiHeader:
     """Header of a file whose length and compression are sound; the voxels are passed over, not kept.
+
+    Without `whole` only the header is read: a truncated compressed file then goes unnoticed.
 
     Raises Refused: NOT_NIFTI, NIFTI_TOO_LARGE, NIFTI_TRUNCATED, NOT_THREE_DIMENSIONAL, ONE_SLICE, NO_ORIENTATION,
     CONTRADICTORY_HEADER, SINGULAR_AFFINE, SHEARED_GRID, IMPLAUSIBLE_SPACING, UNSUPPORTED_VOXELS.
     """
     with _opened(path) as (stream, compressed):
         header = _header(stream, path.stat().st_size, compressed=compressed)
+        if not whole:
+            return header
         left = header.data_offset + header.data_bytes - stream.tell()
         while left > 0:
             chunk = stream.read(min(_CHUNK, left))

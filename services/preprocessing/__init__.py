@@ -1,0 +1,1 @@
+"""Preparation of a study: from DICOM or NIfTI as received to registered, standardised volumes in the canonical box."""

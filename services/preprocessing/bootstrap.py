@@ -1,0 +1,28 @@
+"""Wiring of the preparation: settings, elastix, N4, the files of the intake, handler."""
+
+from __future__ import annotations
+
+from services.core.runtime.process import Process
+from services.core.runtime.settings import load
+from services.core.runtime.stage_process import Built
+from services.core.storage.port import BlobStore
+from services.preprocessing.adapters.bias import N4
+from services.preprocessing.adapters.intake import FileIntake
+from services.preprocessing.adapters.registration import ElastixRegistration
+from services.preprocessing.handlers import PrepareHandler, Tools
+from services.preprocessing.settings import PrepareSettings
+
+
+def build(process: Process, blobs: BlobStore) -> Built:
+    """The stage's handler. Raises SettingsError on unusable settings."""
+    settings = load(PrepareSettings, "preprocessing", process.environ)
+    return Built(handler=PrepareHandler(blobs, tools(blobs, settings), settings), checks={})
+
+
+def tools(blobs: BlobStore, settings: PrepareSettings) -> Tools:
+    """The real adapters behind the handler's ports."""
+    return Tools(
+        intake=FileIntake(blobs),
+        registration=ElastixRegistration(settings.threads),
+        bias=N4(settings.n4_grid_mm, settings.n4_iterations, settings.threads) if settings.n4 else None,
+    )
