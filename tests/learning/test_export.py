@@ -12,7 +12,15 @@ torch = pytest.importorskip("torch", reason="torch is not installed; `make learn
 
 from services.core.imaging.canonical import COARSE_SHAPE, FINE_CROP_SHAPE  # noqa: E402
 from services.core.imaging.labels import region_mask  # noqa: E402
-from services.learning.export import TOLERANCE, Exported, coarse_exported, fine_exported, release  # noqa: E402
+from services.learning.export import (  # noqa: E402
+    TOLERANCE,
+    Exported,
+    coarse_exported,
+    fine_exported,
+    release,
+    run_onnxruntime,
+    write_onnx,
+)
 from services.learning.feeder import TEST_SEEDS, fixed_cases  # noqa: E402
 from services.learning.metrics import dice  # noqa: E402
 from services.learning.network import CoarseNet, CoarseWidths, FineNet  # noqa: E402
@@ -75,6 +83,19 @@ def test_a_release_that_differs_from_torch_leaves_the_served_file_alone(
         release(disturbed_fine(), tmp_path, "fusion_fine")
     assert served.read_bytes() == b"what was served"
     assert [p.name for p in served.parent.iterdir()] == ["model.onnx"]
+
+
+def test_sequences_that_were_never_trained_on_are_accepted_and_ignored(tmp_path: Path) -> None:
+    exported = small_coarse()
+    write_onnx(exported, tmp_path / "model.onnx")
+    given = dict(exported.inputs)
+    expected = run_onnxruntime(tmp_path / "model.onnx", given)
+    given["image"] = given["image"].clone()
+    given["image"][:, 4] = 3.0
+    given["available"] = torch.ones_like(given["available"])
+    found = run_onnxruntime(tmp_path / "model.onnx", given)
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert not found[2][:, 4:].any()
 
 
 def test_the_released_coarse_model_finds_tumours_it_never_saw() -> None:
