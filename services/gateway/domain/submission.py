@@ -42,6 +42,11 @@ class Submission:
     items: Sequence[Item]
     ignored: Mapping[str, int]
 
+    @property
+    def has_identity(self) -> bool:
+        """False when the pseudonym stands for nobody that anyone named."""
+        return bool(self.identity.name) or not self.identity.issuer.startswith(NOBODYS)
+
 
 def nifti_submission(
     items: Sequence[Item], patient: str | None, acquired_at: str | None, ignored: Mapping[str, int]

@@ -51,7 +51,8 @@ def accept(submission: Submission, lane: Lane, door: str, ports: IntakePorts, *,
     now = ports.flow.clock.now()
     fresh = _new_items(facts, submission, ports)
     blobs = _stored(fresh, ports)
-    ports.vault.remember(facts.patient, submission.identity, now)
+    if submission.has_identity:
+        ports.vault.remember(facts.patient, submission.identity, now)
     ports.flow.failpoints.hit("gateway.before_row")
     with ports.flow.state.write() as transaction:
         transaction.lock(facts.patient, now)
