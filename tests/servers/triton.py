@@ -33,10 +33,9 @@ from services.core.triton.server import (
     Launch,
     TritonSpec,
     find_runtime,
-    sweep_shared_memory,
     triton_command,
 )
-from services.core.triton.shared_memory import SHM
+from services.core.triton.shared_memory import SHM, sweep_shared_memory
 from tests.servers.require import require
 
 START_S = 60.0
@@ -148,7 +147,6 @@ class TritonServer:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        wait_until(lambda: not self.stubs(), "the stubs end with their server", 10)
 
     def close_clients(self) -> None:
         """Closes every client that `client` made."""
@@ -201,6 +199,7 @@ def triton_server(folder: Path, *, models: Path | None = None, traces_url: str |
     finally:
         server.stop()
         sweep_shared_memory(home.shm_prefix)
+        assert not server.stubs(), "a stub was left behind"
         assert not server.shared_memory(), "shared memory was left behind"
 
 

@@ -18,9 +18,7 @@ from pathlib import Path
 
 from services.core.contracts.errors import Permanent
 from services.core.runtime.home import Home
-from services.core.triton.shared_memory import SERVER_REGION, sweep_shared_memory
-
-__all__ = ["Launch", "Runtime", "TritonSpec", "find_runtime", "sweep_shared_memory", "triton_command"]
+from services.core.triton.shared_memory import SERVER_REGION
 
 BACKEND = "openvino_cpu"
 MODELS = ("fusion_coarse", "fusion_fine")

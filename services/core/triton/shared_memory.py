@@ -19,6 +19,7 @@ from uuid import uuid4
 import numpy as np
 
 from services.core.imaging.volume import Array
+from services.core.triton.stubs import end_orphaned_stubs
 
 SHM = Path("/dev/shm")  # noqa: S108 - the place itself is the contract with Triton
 CLIENT_REGION = "-client-"
@@ -90,10 +91,12 @@ def sweep_client_regions(prefix: str) -> list[str]:
 
 
 def sweep_shared_memory(prefix: str) -> list[str]:
-    """Removes all leftovers of this home: of dead callers, and what a killed tritonserver and its stubs left.
+    """Removes all leftovers of this home: of dead callers, and what a killed tritonserver left, its stubs included.
 
-    Only while no tritonserver of this home runs: its regions carry no lock. Other homes' names are never touched.
+    Only while no tritonserver of this home runs: its regions carry no lock. Other homes' names and processes are never
+    touched, regions of living callers stay. Gives the removed names.
     """
+    end_orphaned_stubs(f"{prefix}{SERVER_REGION}")
     removed = sweep_client_regions(prefix)
     for path in SHM.glob(f"{prefix}{SERVER_REGION}*"):
         path.unlink(missing_ok=True)

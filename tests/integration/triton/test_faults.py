@@ -143,6 +143,18 @@ def test_when_server_and_stubs_are_killed_together_the_sweep_removes_what_they_l
     assert not own.shared_memory()
 
 
+def test_stubs_that_cannot_see_that_their_server_died_are_ended_by_the_sweep(own: TritonServer) -> None:
+    stubs = own.stubs()
+    for stub in stubs:
+        stub.suspend()  # as blind as one that waits for the server with the interpreter's lock held
+    own.process.kill()  # type: ignore[union-attr]
+    own.process.wait()  # type: ignore[union-attr]
+    assert len(own.stubs()) == len(stubs)
+    sweep_shared_memory(own.home.shm_prefix)
+    assert not own.stubs()
+    own.start()  # the same home serves again
+
+
 def test_a_hung_server_cannot_hold_a_caller_beyond_its_deadline(own: TritonServer) -> None:
     client = own.client()
     call(client)
