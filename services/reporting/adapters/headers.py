@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 from pydicom import Dataset
 
 from services.core.contracts.ids import PatientKey
@@ -42,6 +43,7 @@ _KEPT = (
 )
 _EMPTY = ("PatientName", "PatientBirthDate", "AccessionNumber", "StudyID", "ReferringPhysicianName")
 _EMPTY_IF_ABSENT = ("PatientSex", "StudyDate", "StudyTime")
+_SAME = 1e-4  # headers round direction cosines and spacings
 _MEASURES = ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
 
 
@@ -81,7 +83,7 @@ def _multi_frame(header: Dataset, patient: PatientKey) -> SourceImages:
     shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
     frames = [(frame, shared[0]) for frame in header.PerFrameFunctionalGroupsSequence]
     planes = tuple(_plane(header, _macros(groups)) for groups in frames)
-    if any((p.along_row, p.along_column, p.spacing_mm) != _direction(planes[0]) for p in planes):
+    if not all(np.allclose(_direction(plane), _direction(planes[0]), atol=_SAME) for plane in planes):
         raise _not_possible("the frames of the reference series differ in direction or spacing")
     image = _image(header, patient)
     image.NumberOfFrames = len(planes)
@@ -96,8 +98,8 @@ def _multi_frame(header: Dataset, patient: PatientKey) -> SourceImages:
     return SourceImages(images=(image,), planes=planes)
 
 
-def _direction(plane: Plane) -> tuple[object, ...]:
-    return plane.along_row, plane.along_column, plane.spacing_mm
+def _direction(plane: Plane) -> tuple[float, ...]:
+    return (*plane.along_row, *plane.along_column, *plane.spacing_mm)
 
 
 def _position(plane: Plane) -> Dataset:

@@ -13,11 +13,13 @@ from typing import cast
 import highdicom as hd
 import numpy as np
 from highdicom.seg import Segmentation, SegmentationTypeValues, SegmentDescription
+from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 from pydicom.valuerep import DA, TM
 
+from services.core.contracts.errors import Permanent
 from services.core.contracts.ids import derived_uid
 from services.core.contracts.manifest import ModelRef
 from services.core.imaging.labels import Label
@@ -39,24 +41,27 @@ class HighdicomWriter:
         self._series_number = series_number
 
     def write(self, source: SegmentationSource) -> bytes:
-        """A DICOM file (Explicit VR little endian). Raises OutputNotPossible with the reason."""
+        """A DICOM file, explicit VR little endian. Raises OutputNotPossible, or Permanent on unknown labels."""
         series = source_images(source.headers, source.patient)
         frames = frames_on(source.mask, series.planes)
+        if int(frames.max()) >= len(Label):
+            raise Permanent("UNKNOWN_LABEL", f"the mask holds the value {int(frames.max())}, which is no label")
         present = [label for label in Label if label and (frames == label).any()]
         if not present:
             raise OutputNotPossible("SEG_EMPTY", "No tumour was segmented, so there is no DICOM segmentation.")
-        stack = np.stack([frames == label for label in present], axis=-1).astype(np.uint8)
-        dataset = self._segmentation(source, series.images, stack, present)
+        number_of = np.zeros(len(Label), np.uint8)
+        number_of[present] = range(1, len(present) + 1)
+        dataset = self._segmentation(source, series.images, number_of[frames], present)
         return _file_bytes(dataset)
 
     def _segmentation(
-        self, source: SegmentationSource, images: Sequence[Dataset], stack: np.ndarray, present: list[Label]
+        self, source: SegmentationSource, images: Sequence[Dataset], numbers: NDArray[np.uint8], present: list[Label]
     ) -> Segmentation:
         first = images[0]
         day, time = _content_moment(first)
         dataset = Segmentation(
             source_images=images,
-            pixel_array=stack,
+            pixel_array=numbers,
             segmentation_type=SegmentationTypeValues.BINARY,
             segment_descriptions=[
                 self._description(source, number, label) for number, label in enumerate(present, start=1)

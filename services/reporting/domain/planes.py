@@ -55,7 +55,7 @@ def frames_on(mask: Volume, planes: Sequence[Plane]) -> NDArray[np.uint8]:
     axes = {axis for _, _, axis in placed}
     if len(axes) != 1 or sorted(slices) != list(range(mask.data.shape[axes.pop()])):
         raise _mismatch(f"{len(planes)} planes do not hold each slice of a mask of shape {mask.data.shape} once")
-    return np.stack([_frame(mask, plane, base, steps) for plane, (base, steps, _) in zip(planes, placed, strict=True)])
+    return np.stack([_frame(mask, base, steps, axis) for base, steps, axis in placed])
 
 
 def slice_order(planes: Sequence[Plane]) -> list[int]:
@@ -77,16 +77,19 @@ def _voxels(mask: Volume, plane: Plane) -> tuple[NDArray[np.int64], NDArray[np.i
     ends = exact @ corners.T
     shape = np.array(mask.data.shape)
     inside = ends.min() >= 0 and (ends.max(axis=1) < shape).all()
-    if len(still) != 1 or not inside or rows * columns * shape[still[0]] != mask.data.size:
+    along_axes = np.count_nonzero(steps) == 2 and np.abs(steps).max() == 1
+    if len(still) != 1 or not along_axes or not inside or rows * columns * shape[still[0]] != mask.data.size:
         raise _mismatch(f"planes of {rows} x {columns} pixels do not fit a mask of shape {mask.data.shape}")
     return base.astype(np.int64), steps.astype(np.int64), int(still[0])
 
 
-def _frame(mask: Volume, plane: Plane, base: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.uint8]:
-    row, column = np.ogrid[: plane.shape[0], : plane.shape[1]]
-    index = tuple(base[axis] + steps[axis, 0] * column + steps[axis, 1] * row for axis in range(3))
-    frame: NDArray[np.uint8] = mask.data[index].astype(np.uint8)
-    return frame
+def _frame(mask: Volume, base: NDArray[np.int64], steps: NDArray[np.int64], axis: int) -> NDArray[np.uint8]:
+    """The slice of a plane that covers it: rows first, turned to where its first pixel is."""
+    row_axis, column_axis = (int(np.flatnonzero(steps[:, direction])[0]) for direction in (1, 0))
+    frame = np.take(mask.data, base[axis], axis=axis)
+    upright = frame if row_axis < column_axis else frame.T
+    turned: NDArray[np.uint8] = upright[:: int(steps[row_axis, 1]), :: int(steps[column_axis, 0])].astype(np.uint8)
+    return turned
 
 
 def _mismatch(detail: str) -> OutputNotPossible:
