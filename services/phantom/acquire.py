@@ -44,10 +44,14 @@ def draw_matters(rng: np.random.Generator, spec: PhantomSpec, plan: TumourPlan |
     for matter, base in TISSUES.items():
         pd, t1, t2 = np.exp(np.clip(rng.normal(0, 0.04, 3), -0.1, 0.1)) * (base.pd, base.t1, base.t2)
         matters[matter] = Relaxation(pd=min(float(pd), 1.0), t1=float(t1), t2=float(t2), gd=base.gd)
+    wet = float(rng.uniform(0, 1))  # from protein-rich debris to fluid: T1 and T2 rise together
     core = Relaxation(
-        pd=0.95, t1=float(rng.uniform(1500, 2700)), t2=float(rng.uniform(180, 380)), gd=float(rng.uniform(0.02, 0.08))
+        pd=0.9,
+        t1=1350 + 1500 * wet,
+        t2=110 + 170 * wet * float(rng.uniform(0.9, 1.1)),
+        gd=float(rng.uniform(0.02, 0.06)),
     )
-    matters[Matter.ENHANCING] = replace(matters[Matter.ENHANCING], gd=float(rng.uniform(0.2, 0.6)))
+    matters[Matter.ENHANCING] = replace(matters[Matter.ENHANCING], gd=float(rng.uniform(0.06, 0.22)))
     if plan is not None:
         matters[Matter.CORE] = _core(core, matters, plan)
     return {matter: at_field(value, spec.field_tesla) for matter, value in matters.items()}

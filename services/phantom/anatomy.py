@@ -18,7 +18,9 @@ from services.phantom.deformation import (
     Deformation,
     Field,
     Points,
+    after,
     box_grid,
+    grid_points,
     integrate,
     random_velocity,
     sample,
@@ -26,7 +28,7 @@ from services.phantom.deformation import (
     transform,
 )
 
-FIELD_SPACING_MM = 4.0
+FIELD_SPACING_MM = 5.0
 SHARPNESS = 1.8
 
 
@@ -43,41 +45,66 @@ class Atlas:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tissues:
-    """Fractions at points, shape (n,) each: white + grey + csf = 1 where brain = 1, all zero outside."""
+    """Fractions at points, shape (n,) each: white + grey + csf = brain, which is 1 inside the skull and 0 outside."""
 
     white: NDArray[np.float32]
     grey: NDArray[np.float32]
     csf: NDArray[np.float32]
     brain: NDArray[np.float32]
-    ventricle: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Anatomy:
-    """One individual: a point of the head is taken from `to_atlas` of the deformed point of the atlas."""
+    """One individual: a point of the head is taken from `to_atlas` of the deformed point of the atlas.
+
+    `folds` shifts the borders between tissues, `near` is above zero within a voxel of the brain; both lie on the
+    deformation's grid. Made by `individual`.
+    """
 
     atlas: Atlas
     to_atlas: Affine
     deformation: Deformation
     folds: NDArray[np.float32]
+    near: NDArray[np.float32]
 
     def in_atlas(self, points: Points) -> Points:
         """Head points (3, n) as atlas points, RAS mm."""
         return transform(self.to_atlas, self.deformation.at(points))
 
-    def tissues(self, points: Points) -> Tissues:
-        """Tissue fractions at head points (3, n), sharpened from the atlas's averages to one person's borders."""
-        there = self.in_atlas(points)
-        grey, white, brain, ventricle = (
-            sample(values, self.atlas.grid, there)
-            for values in (self.atlas.grey, self.atlas.white, self.atlas.brain, self.atlas.ventricle)
-        )
-        shift = sample(self.folds, self.deformation.grid, points)
-        return _individual(grey, white, brain, ventricle, shift)
-
     def brain_at(self, points: Points) -> NDArray[np.float32]:
         """Brain fraction (CSF inside the skull counts) at head points (3, n)."""
         return sample(self.atlas.brain, self.atlas.grid, self.in_atlas(points))
+
+    def tissues(self, points: Points) -> Tissues:
+        """Tissue fractions at head points (3, n), sharpened from the atlas's averages to one person's borders.
+
+        Points far from the brain cost next to nothing.
+        """
+        inside = np.flatnonzero(sample(self.near, self.deformation.grid, points) > 0)
+        close = points[:, inside]
+        there = self.in_atlas(close)
+        grey, white, brain = (
+            sample(values, self.atlas.grid, there) for values in (self.atlas.grey, self.atlas.white, self.atlas.brain)
+        )
+        shift = sample(self.folds, self.deformation.grid, close)
+        spread = np.zeros((4, points.shape[1]), dtype=np.float32)
+        for row, part in enumerate((*_sharpened(grey, white, brain, shift), brain)):
+            spread[row, inside] = part
+        return Tissues(white=spread[0], grey=spread[1], csf=spread[2], brain=spread[3])
+
+    def pushed(self, push: Deformation) -> Anatomy:
+        """The same person after a displacement (a pull-back in the head frame)."""
+        grid = self.deformation.grid
+        folds = sample(self.folds, grid, push.at(grid_points(grid))).reshape(grid.shape)
+        return individual(self.atlas, self.to_atlas, after(push, self.deformation), folds)
+
+
+def individual(atlas: Atlas, to_atlas: Affine, deformation: Deformation, folds: NDArray[np.float32]) -> Anatomy:
+    """Puts an individual together."""
+    there = transform(to_atlas, deformation.at(grid_points(deformation.grid)))
+    brain = sample(atlas.brain, atlas.grid, there).reshape(deformation.grid.shape)
+    near: NDArray[np.float32] = ndimage.maximum_filter(brain, 3)
+    return Anatomy(atlas=atlas, to_atlas=to_atlas, deformation=deformation, folds=folds, near=near)
 
 
 def load_atlas() -> Atlas:
@@ -108,7 +135,7 @@ def random_anatomy(rng: np.random.Generator, atlas: Atlas) -> Anatomy:
     velocity += random_velocity(rng, grid, 20.0, rng.uniform(0.6, 1.4))
     velocity += _widening(atlas, grid, to_atlas, rng.uniform(-0.5, 4.0))
     folds = smooth_noise(rng, grid, 14.0) * np.float32(0.35)
-    return Anatomy(atlas=atlas, to_atlas=to_atlas, deformation=integrate(velocity, grid), folds=folds)
+    return individual(atlas, to_atlas, integrate(velocity, grid), folds)
 
 
 def _widening(atlas: Atlas, grid: Grid, to_atlas: Affine, amount_mm: float) -> Field:
@@ -121,26 +148,12 @@ def _widening(atlas: Atlas, grid: Grid, to_atlas: Affine, amount_mm: float) -> F
     return pull
 
 
-def grid_points(grid: Grid) -> Points:
-    """RAS mm of every voxel centre, (3, n), in C-order."""
-    axes = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in grid.shape), indexing="ij")
-    return transform(grid.affine, np.stack([axis.reshape(-1) for axis in axes]))
-
-
-def _individual(
-    grey: NDArray[np.float32],
-    white: NDArray[np.float32],
-    brain: NDArray[np.float32],
-    ventricle: NDArray[np.float32],
-    shift: NDArray[np.float32],
-) -> Tissues:
-    """Sharpens the averaged maps (power of each fraction, renewed sum); `shift` moves the borders of the folds."""
+def _sharpened(
+    grey: NDArray[np.float32], white: NDArray[np.float32], brain: NDArray[np.float32], shift: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """White, grey and CSF: a power of each averaged fraction, renewed sum; `shift` moves the borders of the folds."""
     csf = np.clip(brain - grey - white, 0, None)
-    parts = [
-        np.clip(part, 0, 1) ** SHARPNESS * weight
-        for part, weight in ((white, np.exp(shift)), (grey, np.float32(1)), (csf, np.exp(0.5 - shift)))
-    ]
+    bend = np.exp(shift)
+    parts = (white**SHARPNESS * bend, grey**SHARPNESS, csf**SHARPNESS * (np.float32(1.6) / bend))
     share = brain / np.maximum(parts[0] + parts[1] + parts[2], np.float32(1e-6))
-    return Tissues(
-        white=parts[0] * share, grey=parts[1] * share, csf=parts[2] * share, brain=brain, ventricle=ventricle
-    )
+    return parts[0] * share, parts[1] * share, parts[2] * share

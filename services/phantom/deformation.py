@@ -29,8 +29,15 @@ def box_grid(low_mm: tuple[float, float, float], high_mm: tuple[float, float, fl
 
 
 def transform(affine: Array, points: Array) -> Points:
-    """Points (3, n) under a 4x4 matrix."""
-    moved: Points = (affine[:3, :3].astype(np.float32) @ points + affine[:3, 3:].astype(np.float32)).astype(np.float32)
+    """Points (3, n) under a 4x4 matrix. Written out: a product of libraries would differ with their threads."""
+    matrix, offset = affine[:3, :3].astype(np.float32), affine[:3, 3].astype(np.float32)
+    moved = np.empty(points.shape, dtype=np.float32)
+    for row in range(3):
+        np.multiply(points[row], matrix[row, row], out=moved[row])
+        for column in range(3):
+            if column != row and matrix[row, column] != 0:
+                moved[row] += matrix[row, column] * points[column]
+        moved[row] += offset[row]
     return moved
 
 
@@ -78,31 +85,50 @@ def integrate(velocity: Field, grid: Grid) -> Deformation:
     longest = float(np.abs(velocity).max()) / min(grid.spacing)
     squarings = max(0, int(np.ceil(np.log2(max(longest, 1e-9) / 0.25))))
     displacement = (velocity / 2.0**squarings).astype(np.float32)
-    inverse = np.linalg.inv(grid.affine[:3, :3]).astype(np.float32)
-    voxel = np.stack(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in grid.shape), indexing="ij"))
+    half = Deformation(grid=grid, displacement=displacement)
     for _ in range(squarings):
-        index = voxel + np.tensordot(inverse, displacement, axes=1)
-        moved = [
-            ndimage.map_coordinates(part, index, output=np.float32, order=1, mode="nearest", prefilter=False)
-            for part in displacement
-        ]
-        displacement = displacement + np.stack(moved)
-    return Deformation(grid=grid, displacement=displacement)
+        half = after(half, half)
+    return half
+
+
+def after(first: Deformation, second: Deformation) -> Deformation:
+    """X -> second(first(x)) on the grid of `first`."""
+    points = grid_points(first.grid)
+    there = second.at(points + first.displacement.reshape(3, -1))
+    return Deformation(grid=first.grid, displacement=(there - points).reshape(3, *first.grid.shape))
+
+
+def grid_points(grid: Grid) -> Points:
+    """RAS mm of every voxel centre, (3, n), in C-order."""
+    axes = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in grid.shape), indexing="ij")
+    return transform(grid.affine, np.stack([axis.reshape(-1) for axis in axes]))
 
 
 def smooth_noise(rng: np.random.Generator, grid: Grid, scale_mm: float) -> NDArray[np.float32]:
-    """Zero mean, unit variance, correlated over about `scale_mm`; drawn coarsely and interpolated."""
-    extent = np.array(grid.shape) * np.array(grid.spacing)
-    coarse = np.maximum(4, np.ceil(extent / scale_mm).astype(int) + 3)
-    knots = rng.standard_normal(tuple(coarse)).astype(np.float32)
-    offset = rng.uniform(0.5, 1.0, 3)
-    step = np.array(grid.spacing) / scale_mm
-    noise: NDArray[np.float32] = ndimage.affine_transform(
-        knots, step, offset, grid.shape, output=np.float32, order=2, mode="nearest"
-    )
+    """Zero mean, unit variance, correlated over about `scale_mm`: quadratic B-splines over random coefficients."""
+    steps = [spacing / scale_mm for spacing in grid.spacing]
+    knots = [int(np.ceil(n * step)) + 4 for n, step in zip(grid.shape, steps, strict=True)]
+    noise = rng.standard_normal(knots, dtype=np.float32)
+    for axis, start in enumerate(rng.uniform(1.0, 1.5, 3)):
+        noise = _spline(noise, axis, start + steps[axis] * np.arange(grid.shape[axis]))
     noise -= noise.mean()
-    noise /= noise.std() + 1e-9
+    noise /= noise.std() + np.float32(1e-9)
     return noise
+
+
+def _spline(coefficients: NDArray[np.float32], axis: int, position: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Quadratic B-spline along one axis at fractional positions, at least 0.5 from either end."""
+    middle = np.rint(position).astype(int)
+    t = (position - middle).astype(np.float32)
+    shape = [1, 1, 1]
+    shape[axis] = t.size
+    weights = (0.5 * (0.5 - t) ** 2, 0.75 - t**2, 0.5 * (0.5 + t) ** 2)
+    values = np.zeros((), dtype=np.float32)
+    for step, weight in zip((-1, 0, 1), weights, strict=True):
+        part = coefficients.take(middle + step, axis=axis)
+        part *= weight.reshape(shape)
+        values = part if values.ndim == 0 else np.add(values, part, out=values)
+    return values
 
 
 def random_velocity(rng: np.random.Generator, grid: Grid, scale_mm: float, deviation_mm: float) -> Field:

@@ -13,12 +13,12 @@ import numpy as np
 from services.core.contracts.enums import Modality
 from services.core.imaging.volume import Affine, Array, Grid, Volume
 from services.phantom.acquire import Session, acquire, draw_matters, draw_protocol
-from services.phantom.anatomy import grid_points, load_atlas, random_anatomy
-from services.phantom.deformation import transform
-from services.phantom.paint import Box, paint, subgrid
+from services.phantom.anatomy import FIELD_SPACING_MM, Anatomy, load_atlas, random_anatomy
+from services.phantom.deformation import grid_points, transform
+from services.phantom.paint import Box, Lesion, box_around, paint, subgrid
 from services.phantom.scanner import inverse_rigid, rigid
 from services.phantom.spec import Kind, PhantomSpec, PhantomStudy, Visit, stream
-from services.phantom.tumour import Body, TumourPlan, draw_plan, grow_in
+from services.phantom.tumour import TumourPlan, draw_plan, grow_in
 
 DAYS_PER_MONTH = 30.44
 
@@ -67,11 +67,12 @@ def _plan(seed: int, spec: PhantomSpec, visit: Visit) -> TumourPlan | None:
 def _visit(seed: int, spec: PhantomSpec, visit: Visit) -> PhantomStudy:
     anatomy = random_anatomy(stream("anatomy", seed), load_atlas())
     plan = _plan(seed, spec, visit)
-    body = Body(anatomy=anatomy)
+    lesion = None
     if plan is not None:
-        body = grow_in(stream("growth", seed), anatomy, plan, spec.spacing_mm)
-    grid, to_head, box = _position(seed, spec, visit, body)
-    scene = paint(seed, body, plan, subgrid(grid, box), to_head, skull=spec.skull)
+        anatomy, growth = grow_in(stream("growth", seed), anatomy, plan, spec.spacing_mm)
+        lesion = Lesion(plan=plan, growth=growth)
+    grid, to_head, box = _position(seed, spec, visit, anatomy)
+    scene = paint(seed, anatomy, lesion, subgrid(grid, box), to_head, skull=spec.skull)
     session = Session(
         spec=spec, grid=grid, box=box, scene=scene, matters=draw_matters(stream("matters", seed), spec, plan),
         mismatch=plan is not None and plan.mismatch,
@@ -94,17 +95,17 @@ def _visit(seed: int, spec: PhantomSpec, visit: Visit) -> PhantomStudy:
     )  # fmt: skip
 
 
-def _position(seed: int, spec: PhantomSpec, visit: Visit, body: Body) -> tuple[Grid, Affine, Box]:
+def _position(seed: int, spec: PhantomSpec, visit: Visit, anatomy: Anatomy) -> tuple[Grid, Affine, Box]:
     """The reference grid (scanner RAS), the rigid map from scanner to head, and the box that must be painted."""
     rng = stream("position", seed, visit.seed, visit.number)
-    coarse = body.anatomy.deformation.grid
-    points = grid_points(coarse)
-    inside = points[:, body.brain_at(points) > 0.5]
+    points = grid_points(anatomy.deformation.grid)
+    inside = points[:, anatomy.brain_at(points) > 0.5]
     low, high = inside.min(axis=1), inside.max(axis=1)
     centre = (low + high) / 2
     if spec.skull:  # the crown must be seen; what is missing is missing at the neck
         edge = spec.shape[2] * spec.spacing_mm
         centre[2] = min(centre[2], high[2] + 20.0 - edge / 2)
+    centre[:2] += rng.uniform(-5, 5, 2)
     to_head = rigid(rng, float(rng.uniform(0, 8)), 6.0)
     affine = np.diag([*(spec.spacing_mm,) * 3, 1.0])
     to_scanner = inverse_rigid(to_head)
@@ -114,11 +115,7 @@ def _position(seed: int, spec: PhantomSpec, visit: Visit, body: Body) -> tuple[G
     if spec.skull:
         return grid, to_head, (slice(0, grid.shape[0]), slice(0, grid.shape[1]), slice(0, grid.shape[2]))
     index = transform(np.linalg.inv(affine) @ to_scanner, inside)
-    margin = 8.0 / spec.spacing_mm
-    start = np.clip(np.floor(index.min(axis=1) - margin), 0, np.array(spec.shape) - 1).astype(int)
-    stop = np.clip(np.ceil(index.max(axis=1) + margin), 1, spec.shape).astype(int)
-    x, y, z = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
-    return grid, to_head, (x, y, z)
+    return grid, to_head, box_around(index, 1.5 * FIELD_SPACING_MM / spec.spacing_mm, grid.shape)
 
 
 def _motion(seed: int, spec: PhantomSpec, visit: Visit, modality: Modality) -> Affine:

@@ -7,15 +7,16 @@ No likeness: every head has the same schematic face.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from services.phantom.anatomy import grid_points
-from services.phantom.deformation import Points, box_grid, sample, smooth_noise
+from services.core.imaging.volume import Array, Grid
+from services.phantom.anatomy import Anatomy
+from services.phantom.deformation import Points, box_grid, grid_points, sample, smooth_noise
 from services.phantom.signal import Matter
-from services.phantom.tumour import Body
 
 Map = NDArray[np.float32]
 
@@ -24,40 +25,55 @@ _EYES = ((-33.0, 66.0, -42.0), (33.0, 66.0, -42.0))
 _EYE_RADIUS_MM = 12.0
 
 
-def surround(rng: np.random.Generator, body: Body, points: Points, brain: Map) -> Mapping[Matter, Map]:
+def surround(rng: np.random.Generator, anatomy: Anatomy, points: Points, brain: Map) -> Mapping[Matter, Map]:
     """Fractions of everything but brain at head points (3, n); with `brain` they sum to at most 1, air is the rest."""
-    distance, wave = _distance(rng, body, points)
-    layers = np.cumsum(rng.uniform((2.0, 1.2, 2.0, 1.2, 3.0), (4.0, 2.2, 4.5, 2.2, 7.0)))
+    grid = box_grid((-126.0, -156.0, -160.0), (126.0, 126.0, 126.0), _SPACING_MM)
+    distance = _distance(anatomy, grid)
+    wave = smooth_noise(rng, grid, 30.0)
+    layers = np.cumsum(rng.uniform((1.0, 0.6, 1.0, 1.5, 1.0, 3.0), (2.5, 1.2, 2.0, 3.5, 2.0, 6.0)))
+    body = _soft_body(grid_points(grid)).reshape(grid.shape)
+    reach = ndimage.maximum_filter((distance < 2.0 * layers[-1]) | (body > 0), 3)
+    filled = np.flatnonzero((sample(reach.astype(np.float32), grid, points) > 0) & (brain < 1))
+    close = points[:, filled]
+    parts = _layers(close, sample(distance, grid, close, outside=200.0), sample(wave, grid, close), layers)
+    free = 1 - brain[filled]
+    shown: dict[Matter, Map] = {}
+    for matter, part in parts.items():
+        shown[matter] = np.zeros(points.shape[1], dtype=np.float32)
+        shown[matter][filled] = part * free
+    return shown
+
+
+def _layers(points: Points, distance: Map, wave: Map, layers: Array) -> Mapping[Matter, Map]:
+    """Fractions outside the brain. `layers`: where CSF, dura, inner table, marrow, outer table and scalp end, mm."""
     depth = distance * (1 + 0.12 * wave)
-    csf, inner, marrow, outer, scalp = (
-        _step(depth, low) - _step(depth, high)
-        for low, high in zip(np.concatenate([[-9.0], layers[:-1]]), layers, strict=True)
+    csf, dura, inner, marrow, outer, scalp = (
+        _step(depth, low) - _step(depth, high) for low, high in pairwise([-9.0, *layers])
     )
-    soft = _soft_body(points) * _step(depth, layers[3])
+    under_skin = _step(depth, layers[4])
+    soft = _soft_body(points) * under_skin
     scalp = np.maximum(scalp - soft, 0)
-    lean = np.clip(0.65 + 0.35 * wave, 0, 1)
-    eyes, air = _eyes(points), _airways(points) * _step(depth, layers[3])
-    free = (1 - brain) * (1 - air)
+    lean = np.clip(0.8 + 0.3 * wave, 0, 1)
+    eyes = _eyes(points) * under_skin
+    free = (1 - _airways(points) * under_skin) * (1 - eyes)
     parts = {
         Matter.CSF: csf,
+        Matter.DURA: dura,
         Matter.BONE: inner + outer,
         Matter.MARROW: marrow,
         Matter.FAT: 0.8 * scalp + soft * (1 - lean),
         Matter.MUSCLE: 0.2 * scalp + soft * lean,
     }
-    shown = {name: (part * free * (1 - eyes)).astype(np.float32) for name, part in parts.items()}
-    return shown | {Matter.VITREOUS: (eyes * (1 - brain)).astype(np.float32)}
+    return {matter: part * free for matter, part in parts.items()} | {Matter.VITREOUS: eyes}
 
 
-def _distance(rng: np.random.Generator, body: Body, points: Points) -> tuple[Map, Map]:
-    """Distance to the brain in mm and a smooth random wave of unit variance, at the points."""
-    grid = box_grid((-126.0, -156.0, -160.0), (126.0, 126.0, 126.0), _SPACING_MM)
-    brain = body.brain_at(grid_points(grid)).reshape(grid.shape) > 0.5
+def _distance(anatomy: Anatomy, grid: Grid) -> Map:
+    """Distance to the brain in mm on a grid of the head frame, negative inside."""
+    brain = anatomy.brain_at(grid_points(grid)).reshape(grid.shape) > 0.5
     closed = ndimage.binary_closing(brain, iterations=3)
     outside = ndimage.distance_transform_edt(~closed) - ndimage.distance_transform_edt(closed)
-    distance = ndimage.gaussian_filter((outside * _SPACING_MM).astype(np.float32), 1.0)
-    wave = smooth_noise(rng, grid, 30.0)
-    return sample(distance, grid, points, outside=200.0), sample(wave, grid, points)
+    distance: Map = ndimage.gaussian_filter((outside * _SPACING_MM).astype(np.float32), 1.0)
+    return distance
 
 
 def _step(depth: Map, at_mm: float) -> Map:

@@ -65,6 +65,8 @@ def soft_fractions(
         ndimage.gaussian_filter((labels == label).astype(np.float32), width / spacing)
         for label, width in ((Label.NCR, 0.6), (Label.ET, 0.5), (Label.SNFH, 1.2))
     )
+    if not plan.enhances:
+        core *= np.float32(0.82)  # infiltrated brain, not a mass that replaced it
     strength = plan.oedema_strength * np.exp(0.15 * smooth_noise(rng, here.grid, 10.0))
     around *= np.clip(strength, 0, 0.95)
     cells = np.clip(np.exp(here.log_density), 0, 1) * around
@@ -78,12 +80,14 @@ def soft_fractions(
 
 def _whole(rng: np.random.Generator, here: Surroundings, plan: TumourPlan) -> NDArray[np.bool_]:
     spacing = here.grid.spacing[0]
-    tissue = (here.white + here.grey > 0.5) & (here.log_density > FAINTEST)
+    solid = here.log_density > np.log(0.5)
+    tissue = ((here.white + here.grey > 0.5) | solid) & (here.log_density > FAINTEST)
     fingers = FINGERS * (2 * ndimage.gaussian_filter(here.white, 2.0 / spacing) - 1)
     rugged = RUGGED * smooth_noise(rng, here.grid, 9.0)
     score = ndimage.gaussian_filter(here.log_density, 1.0 / spacing) + fingers * _far(here) + rugged
     wanted = round(plan.volume_ml / here.grid.voxel_ml)
-    return _largest_of_size(np.where(tissue, score, -np.inf), wanted)
+    whole = _largest_of_size(np.where(tissue, score, -np.inf), wanted)
+    return _without_holes(whole, spacing)
 
 
 def _far(here: Surroundings) -> Map:
@@ -100,7 +104,8 @@ def _core(
     smooth = np.log(ndimage.gaussian_filter(np.exp(here.log_density), width) + 1e-4)
     score = smooth + 0.25 * smooth_noise(rng, here.grid, max(8.0, 0.8 * radius))
     wanted = round(np.count_nonzero(whole) * plan.core_fraction)
-    return _largest_of_size(np.where(whole, score, -np.inf), wanted)
+    core = _largest_of_size(np.where(whole, score, -np.inf), wanted)
+    return _without_holes(core, here.grid.spacing[0]) & whole
 
 
 def _largest_of_size(score: Map, wanted: int) -> NDArray[np.bool_]:
@@ -121,3 +126,11 @@ def _largest_of_size(score: Map, wanted: int) -> NDArray[np.bool_]:
             break
         size = min(size * wanted / found, float(ranked.size))
     return chosen
+
+
+def _without_holes(mask: NDArray[np.bool_], spacing_mm: float) -> NDArray[np.bool_]:
+    """Cracks of a voxel closed where voxels are fine, enclosed holes filled."""
+    if spacing_mm <= 2.0:
+        mask = mask | ndimage.binary_closing(mask)
+    filled: NDArray[np.bool_] = ndimage.binary_fill_holes(mask)
+    return filled

@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from services.core.imaging.volume import Affine, Grid
-from services.phantom.anatomy import grid_points
-from services.phantom.deformation import smooth_noise, transform
+from services.core.imaging.labels import Label
+from services.core.imaging.volume import Affine, Array, Grid
+from services.phantom.anatomy import Anatomy
+from services.phantom.deformation import grid_points, smooth_noise, transform
 from services.phantom.head import surround
 from services.phantom.lesion import FAINTEST, Surroundings, draw_labels, soft_fractions
 from services.phantom.signal import Matter
 from services.phantom.spec import stream
-from services.phantom.tumour import Body, TumourPlan, tissues_at
+from services.phantom.tumour import Growth, TumourPlan
 
 Map = NDArray[np.float32]
 Box = tuple[slice, slice, slice]
@@ -34,20 +35,34 @@ class Scene:
     core_depth_mm: Map | None = None
 
 
-def paint(seed: int, body: Body, plan: TumourPlan | None, grid: Grid, to_head: Affine, *, skull: bool) -> Scene:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lesion:
+    """A planned tumour, grown."""
+
+    plan: TumourPlan
+    growth: Growth
+
+
+def paint(seed: int, anatomy: Anatomy, lesion: Lesion | None, grid: Grid, to_head: Affine, *, skull: bool) -> Scene:
     """The scene on `grid` (scanner RAS); `to_head` maps scanner RAS to head RAS, rigidly."""
     points = transform(to_head, grid_points(grid))
-    tissues = tissues_at(body, points)
-    fractions: dict[Matter, Map] = {Matter.WHITE: tissues.white, Matter.GREY: tissues.grey, Matter.CSF: tissues.csf}
+    tissues = anatomy.tissues(points)
+    narrow = 4 * tissues.csf * (1 - tissues.csf)  # sulci, not ventricles
+    vessels = _vessels(stream("vessels", seed), grid).reshape(-1) * tissues.csf * narrow
+    fractions: dict[Matter, Map] = {
+        Matter.WHITE: tissues.white,
+        Matter.GREY: tissues.grey,
+        Matter.CSF: tissues.csf - vessels,
+        Matter.VESSEL: vessels,
+    }
     if skull:
-        for matter, part in surround(stream("head", seed), body, points, tissues.brain).items():
+        for matter, part in surround(stream("head", seed), anatomy, points, tissues.brain).items():
             fractions[matter] = fractions[matter] + part if matter in fractions else part
     fractions = {matter: part.reshape(grid.shape) for matter, part in fractions.items()}
     labels = np.zeros(grid.shape, dtype=np.uint8)
     depth = None
-    if plan is not None:
-        box = _tumour_box(body.log_density(points).reshape(grid.shape))
-        depth = _add_tumour(stream("lesion", seed), body, plan, (grid, to_head, box), fractions, labels)
+    if lesion is not None:
+        depth = _add_lesion(stream("lesion", seed), lesion, (grid, to_head), fractions, labels)
     rng = stream("texture", seed)
     texture = 1 + 0.02 * smooth_noise(rng, grid, 3.0) + 0.02 * smooth_noise(rng, grid, 9.0)
     return Scene(
@@ -56,33 +71,56 @@ def paint(seed: int, body: Body, plan: TumourPlan | None, grid: Grid, to_head: A
     )  # fmt: skip
 
 
-def _add_tumour(
+def _vessels(rng: np.random.Generator, grid: Grid) -> Map:
+    """Random curves of about 2 mm, where two smooth fields vanish at once; of use where there is CSF."""
+    apart = np.hypot(smooth_noise(rng, grid, 18.0), smooth_noise(rng, grid, 18.0))
+    inside: Map = np.clip(1.3 - apart * 5, 0, 1)
+    return inside
+
+
+def _add_lesion(
     rng: np.random.Generator,
-    body: Body,
-    plan: TumourPlan,
-    place: tuple[Grid, Affine, Box],
+    lesion: Lesion,
+    place: tuple[Grid, Affine],
     fractions: dict[Matter, Map],
     labels: NDArray[np.uint8],
 ) -> Map:
     """Writes labels and fractions in place; returns the depth below the core's surface in mm."""
-    grid, to_head, box = place
+    grid, to_head = place
+    box = _lesion_box(lesion.growth, grid, to_head)
     local = subgrid(grid, box)
-    density = body.log_density(transform(to_head, grid_points(local))).reshape(local.shape)
+    density = lesion.growth.log_density(transform(to_head, grid_points(local))).reshape(local.shape)
     here = Surroundings(
         grid=local, log_density=density, white=fractions[Matter.WHITE][box], grey=fractions[Matter.GREY][box]
     )
-    labels[box] = draw_labels(rng, here, plan)
-    lesion = soft_fractions(rng, here, labels[box], plan)
-    left = 1 - sum(lesion.values())
-    for part in fractions.values():
-        part[box] *= left
-    for matter, part in lesion.items():
+    labels[box] = draw_labels(rng, here, lesion.plan)
+    parts = soft_fractions(rng, here, labels[box], lesion.plan)
+    left = 1 - sum(parts.values())
+    for fraction in fractions.values():
+        fraction[box] *= left
+    for matter, part in parts.items():
         fractions[matter] = np.zeros(grid.shape, dtype=np.float32)
         fractions[matter][box] = part
-    solid = (labels[box] == 1) | (labels[box] == 3)
+    solid = (labels[box] == Label.NCR) | (labels[box] == Label.ET)
     depth = np.zeros(grid.shape, dtype=np.float32)
     depth[box] = ndimage.distance_transform_edt(solid, sampling=grid.spacing)
     return depth
+
+
+def _lesion_box(growth: Growth, grid: Grid, to_head: Affine) -> Box:
+    """The voxels that the lesion can reach; at least one."""
+    corners, moved = growth.extent(FAINTEST)
+    index = transform(np.linalg.inv(to_head @ grid.affine), corners)
+    margin = (moved + 2 * growth.grid.spacing[0]) / min(grid.spacing)
+    return box_around(index, margin, grid.shape)
+
+
+def box_around(index: Array, margin: float, shape: tuple[int, int, int]) -> Box:
+    """Box of voxels around voxel indices (3, n), `margin` voxels wider where there is room; never empty."""
+    start = np.clip(np.floor(index.min(axis=1) - margin), 0, np.array(shape) - 1).astype(int)
+    stop = np.clip(np.ceil(index.max(axis=1) + margin) + 1, start + 1, shape).astype(int)
+    x, y, z = (slice(int(low), int(high)) for low, high in zip(start, stop, strict=True))
+    return x, y, z
 
 
 def subgrid(grid: Grid, box: Box) -> Grid:
@@ -92,16 +130,3 @@ def subgrid(grid: Grid, box: Box) -> Grid:
     affine[:3, 3] = grid.affine[:3, :3] @ start + grid.affine[:3, 3]
     x, y, z = (part.stop - part.start for part in box)
     return Grid(shape=(x, y, z), affine=affine)
-
-
-def bounding_box(mask: NDArray[np.bool_], margin: int) -> Box:
-    """Box around the true voxels, `margin` wider where there is room. The mask must not be empty."""
-    bounds = []
-    for axis in range(3):
-        filled = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        bounds.append(slice(max(0, int(filled[0]) - margin), min(mask.shape[axis], int(filled[-1]) + margin + 1)))
-    return bounds[0], bounds[1], bounds[2]
-
-
-def _tumour_box(log_density: Map) -> Box:
-    return bounding_box(log_density > FAINTEST, 4)

@@ -66,12 +66,21 @@ def resliced(values: Map, source: Grid, target: Grid, to_source: Affine) -> Map:
         return values
     ratio = target.spacing[2] / source.spacing[2]
     if ratio > 1.0:
-        values = ndimage.uniform_filter1d(values, max(1, round(ratio)), axis=2)
+        values = ndimage.convolve1d(values, _profile(ratio), axis=2, mode="nearest")
     index = np.linalg.inv(source.affine) @ to_source @ target.affine
     seen: Map = ndimage.affine_transform(
         values, index[:3, :3], index[:3, 3], target.shape, output=np.float32, order=1, prefilter=False
     )
     return seen
+
+
+def _profile(ratio: float) -> NDArray[np.float64]:
+    """Rectangular slice profile `ratio` voxels wide, symmetric about the middle."""
+    reach = int(np.ceil((ratio - 1) / 2))
+    offset = np.arange(-reach, reach + 1)
+    weight = np.clip(ratio / 2 + 0.5 - np.abs(offset), 0, 1)
+    profile: NDArray[np.float64] = weight / weight.sum()
+    return profile
 
 
 def receive_field(rng: np.random.Generator, shape: tuple[int, int, int], strength: float) -> Map:

@@ -19,7 +19,7 @@ R1_PER_S_MM, R2_PER_S_MM = 4.5, 5.5
 
 
 class Matter(StrEnum):
-    """What a voxel may hold. The first eight lie in the brain, the others around it."""
+    """What a voxel may hold. The first nine lie inside the skull, the others around the brain."""
 
     WHITE = "white"
     GREY = "grey"
@@ -29,6 +29,8 @@ class Matter(StrEnum):
     ENHANCING = "enhancing"
     CORE = "core"
     CALCIFIED = "calcified"
+    VESSEL = "vessel"
+    DURA = "dura"
     BONE = "bone"
     MARROW = "marrow"
     FAT = "fat"
@@ -67,6 +69,8 @@ TISSUES: Mapping[Matter, Relaxation] = MappingProxyType(
         Matter.ENHANCING: Relaxation(pd=0.88, t1=1500, t2=130, gd=0.4),
         Matter.CORE: Relaxation(pd=0.95, t1=2600, t2=350, gd=0.05),
         Matter.CALCIFIED: Relaxation(pd=0.30, t1=800, t2=40),
+        Matter.VESSEL: Relaxation(pd=0.6, t1=1700, t2=50, gd=0.6),
+        Matter.DURA: Relaxation(pd=0.6, t1=1100, t2=45, gd=0.15),
         Matter.BONE: Relaxation(pd=0.05, t1=500, t2=5),
         Matter.MARROW: Relaxation(pd=0.55, t1=450, t2=60),
         Matter.FAT: Relaxation(pd=0.85, t1=350, t2=70),

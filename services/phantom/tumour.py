@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from services.core.imaging.volume import Grid
-from services.phantom.anatomy import FIELD_SPACING_MM, Anatomy, Tissues, grid_points, head_grid
-from services.phantom.deformation import Deformation, Points, sample
+from services.phantom.anatomy import FIELD_SPACING_MM, Anatomy, head_grid
+from services.phantom.deformation import Deformation, Points, grid_points, sample, transform
 from services.phantom.growth import GrowthLaw, diffusivity, grow
 from services.phantom.mass_effect import push
 from services.phantom.spec import Genotype, Kind
@@ -45,6 +45,10 @@ _PLACES: Mapping[Kind, tuple[tuple[str, float], ...]] = MappingProxyType(
 )  # fmt: skip
 
 
+SULCUS_MM = 8.0
+"""A tumour on both sides of a gap this wide fills it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ranges:
     """Ranges of the growth law and of the look; sources as in the README."""
@@ -65,11 +69,11 @@ _RANGES: Mapping[Kind, _Ranges] = MappingProxyType(
         ),
         Kind.ASTROCYTOMA: _Ranges(
             diffusivity=(0.03, 0.12), ratio=(3, 8), proliferation=(0.003, 0.012),
-            core=(0.45, 0.8), oedema=(0.4, 0.7), push_mm=(0.5, 5.0),
+            core=(0.45, 0.8), oedema=(0.5, 0.8), push_mm=(0.5, 5.0),
         ),
         Kind.OLIGODENDROGLIOMA: _Ranges(
             diffusivity=(0.02, 0.08), ratio=(2, 5), proliferation=(0.002, 0.008),
-            core=(0.5, 0.85), oedema=(0.4, 0.7), push_mm=(0.5, 4.0),
+            core=(0.5, 0.85), oedema=(0.5, 0.8), push_mm=(0.5, 4.0),
         ),
     }
 )  # fmt: skip
@@ -97,28 +101,24 @@ class TumourPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Body:
-    """An individual with a tumour (or none): what is at each point of the head, mass effect included."""
+class Growth:
+    """A grown tumour: `density` before, and `push` by, its mass effect. Grid in the head frame."""
 
-    anatomy: Anatomy
-    push: Deformation | None = None
-    grid: Grid | None = None
-    density: NDArray[np.float32] | None = None
-
-    def tissues(self, points: Points) -> Tissues:
-        """Tissue fractions at head points (3, n) as if the tumour had only displaced them."""
-        return self.anatomy.tissues(points if self.push is None else self.push.at(points))
-
-    def brain_at(self, points: Points) -> NDArray[np.float32]:
-        """Brain fraction at head points (3, n)."""
-        return self.anatomy.brain_at(points if self.push is None else self.push.at(points))
+    push: Deformation
+    grid: Grid
+    density: NDArray[np.float32]
 
     def log_density(self, points: Points) -> NDArray[np.float32]:
-        """Natural logarithm of the cell density at head points, from -16 (none) to 0."""
-        if self.push is None or self.grid is None or self.density is None:
-            return np.full(points.shape[1], -16.0, dtype=np.float32)
+        """Natural logarithm of the cell density at head points (3, n), from -16 (none) to 0."""
         logarithm = np.log(np.maximum(self.density, 1.2e-7))
         return sample(logarithm, self.grid, self.push.at(points), outside=-16.0)
+
+    def extent(self, faintest: float) -> tuple[Points, float]:
+        """Corners (3, 8) of the box of densities above exp(`faintest`), and how far the push may have moved them."""
+        filled = np.argwhere(self.density > np.exp(faintest))
+        bounds = np.stack([filled.min(axis=0), filled.max(axis=0)])
+        corners = np.stack(np.meshgrid(*bounds.T, indexing="ij")).reshape(3, 8)
+        return transform(self.grid.affine, corners), self.push.largest_mm()
 
 
 def draw_genotype(rng: np.random.Generator, kind: Kind) -> Genotype:
@@ -159,18 +159,20 @@ def draw_plan(rng: np.random.Generator, kind: Kind) -> TumourPlan:
     )  # fmt: skip
 
 
-def grow_in(rng: np.random.Generator, anatomy: Anatomy, plan: TumourPlan, spacing_mm: float) -> Body:
-    """Grows the planned tumour on a grid of max(2 mm, `spacing_mm`) and pushes the brain aside."""
+def grow_in(rng: np.random.Generator, anatomy: Anatomy, plan: TumourPlan, spacing_mm: float) -> tuple[Anatomy, Growth]:
+    """Grows the planned tumour on a grid of max(2 mm, `spacing_mm`); returns the brain pushed aside, and the growth."""
     grid = head_grid(max(2.0, spacing_mm))
-    tissues = tissues_on(Body(anatomy=anatomy), grid)
+    tissues = anatomy.tissues(grid_points(grid))
     white, grey = (part.reshape(grid.shape) for part in (tissues.white, tissues.grey))
     conductance = diffusivity(plan.law, white, grey)
     seed = _seed(rng, conductance, plan, anatomy, grid)
     density = grow(conductance, seed, plan.law, grid.spacing[0], plan.volume_ml)
+    gap = max(3, 2 * round(SULCUS_MM / (2 * grid.spacing[0])) + 1)
+    density = ndimage.grey_closing(density, size=(gap, gap, gap))
     field = anatomy.deformation.grid
     points = grid_points(field)
     smooth = ndimage.gaussian_filter(density, 0.5 * FIELD_SPACING_MM / grid.spacing[0])
-    around = tissues_on(Body(anatomy=anatomy), field)
+    around = anatomy.tissues(points)
     moved = push(
         sample(smooth, grid, points).reshape(field.shape),
         around.csf.reshape(field.shape),
@@ -178,42 +180,19 @@ def grow_in(rng: np.random.Generator, anatomy: Anatomy, plan: TumourPlan, spacin
         field,
         plan.push_mm * min(1.0, (plan.volume_ml / 50.0) ** (1 / 3)),
     )
-    return Body(anatomy=anatomy, push=moved, grid=grid, density=density)
-
-
-def tissues_on(body: Body, grid: Grid) -> Tissues:
-    """Tissues at every voxel of a grid in the head frame, flat in C-order; computed only where there is brain."""
-    return tissues_at(body, grid_points(grid))
-
-
-def tissues_at(body: Body, points: Points) -> Tissues:
-    """Tissues at head points (3, n); points far from the brain cost nothing."""
-    near = np.flatnonzero(_near_brain(body, points))
-    inside = body.tissues(points[:, near])
-    spread = np.zeros((5, points.shape[1]), dtype=np.float32)
-    for row, part in enumerate((inside.white, inside.grey, inside.csf, inside.brain, inside.ventricle)):
-        spread[row, near] = part
-    return Tissues(white=spread[0], grey=spread[1], csf=spread[2], brain=spread[3], ventricle=spread[4])
-
-
-def _near_brain(body: Body, points: Points) -> NDArray[np.bool_]:
-    """True where a coarse look, widened by a voxel, finds brain."""
-    coarse = body.anatomy.deformation.grid
-    brain = body.brain_at(grid_points(coarse)).reshape(coarse.shape)
-    wide = ndimage.maximum_filter(brain, 3)
-    near: NDArray[np.bool_] = sample(wide, coarse, points) > 0
-    return near
+    return anatomy.pushed(moved), Growth(push=moved, grid=grid, density=density)
 
 
 def _seed(
     rng: np.random.Generator, conductance: NDArray[np.float32], plan: TumourPlan, anatomy: Anatomy, grid: Grid
 ) -> tuple[int, int, int]:
     """A conducting voxel near the site, deeper in white matter the more likely."""
-    there = anatomy.in_atlas(grid_points(grid))
+    open_ = np.flatnonzero(conductance)
+    there = anatomy.in_atlas(grid_points(grid)[:, open_])
     centre = np.array(_SITES[plan.site], dtype=np.float32) * np.array([plan.side, 1, 1], dtype=np.float32)
     distance = ((there - centre[:, None]) ** 2).sum(axis=0)
-    weight = np.exp(-distance / (2 * 10.0**2)) * conductance.reshape(-1)
-    chosen = int(rng.choice(weight.size, p=weight / weight.sum()))
+    weight = np.exp(-distance.astype(np.float64) / (2 * 10.0**2)) * conductance.reshape(-1)[open_]
+    chosen = int(rng.choice(open_, p=weight / weight.sum()))
     i, j, k = np.unravel_index(chosen, grid.shape)
     return int(i), int(j), int(k)
 
