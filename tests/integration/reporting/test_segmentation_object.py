@@ -15,6 +15,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import UID
 
+from services.core.contracts.errors import Permanent
 from services.core.contracts.ids import RunId
 from services.core.imaging.labels import Label
 from services.core.imaging.volume import Affine, Volume
@@ -183,6 +184,13 @@ def test_headers_that_are_no_use_are_a_reason_and_not_a_crash(headers: bytes, co
     with pytest.raises(OutputNotPossible) as caught:
         write(source(oblique(), headers))
     assert caught.value.code == code
+
+
+def test_a_value_that_is_no_label_is_refused() -> None:
+    mask = oblique()
+    with pytest.raises(Permanent) as caught:
+        write(source(mask.with_data(np.where(mask.data == Label.ET, 9, mask.data))))
+    assert caught.value.code == "UNKNOWN_LABEL"
 
 
 def test_a_study_without_any_date_gets_no_invented_one() -> None:
