@@ -91,6 +91,9 @@ class Transaction(Protocol):
     def instances(self, study: StudyKey) -> list[Instance]:
         """Everything accepted so far, closed or not."""
 
+    def fingerprints(self, study: StudyKey, instances: Sequence[str]) -> dict[str, str]:
+        """Of these instances those that are accepted, with their fingerprints."""
+
     def open_instances(self, study: StudyKey) -> int:
         """How many accepted instances are in no version yet."""
 
@@ -130,9 +133,18 @@ class StateStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceName:
+    """SOP class and instance UID: how senders and answers name an instance."""
+
+    sop_class: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DicomImage:
     """One MR instance: its UIDs, digest of pixels and geometry, time of acquisition (ISO 8601), and whose it is."""
 
+    sop_class: str
     instance: str
     series: str
     study: str
@@ -152,6 +164,9 @@ class Inspector(Protocol):
 
     def dicom(self, path: Path) -> DicomImage:
         """What identifies one instance. Raises Refused, with the code NOT_MR for what is no MR image."""
+
+    def stated(self, path: Path) -> InstanceName | None:
+        """What a DICOM file says that it holds, without a look at it; None where it does not say it."""
 
 
 class IdentityVault(Protocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -63,6 +64,7 @@ PARSE_ERRORS: tuple[type[Exception], ...] = (
 """What pydicom is known to raise on damaged bytes. It promises nothing, so the list is long."""
 
 _UNDEFINED_LENGTH = 0xFFFFFFFF
+_UID = re.compile(r"[0-9.]{1,64}")
 _CHUNK = 1 << 20
 _RESEND = "Send the series uncompressed (Explicit VR Little Endian)."
 _LONG_VRS = (b"OB", b"OW", b"UN", b"OF", b"OD", b"OL", b"OV")
@@ -109,6 +111,17 @@ def open_dicom(path: Path) -> DicomFile:
         dataset = pydicom.dcmread(metered, stop_before_pixels=True)
         raw.seek(metered.tell())
         return DicomFile(path=path, dataset=dataset, transfer_syntax=syntax, pixels=_pixels(raw, syntax, size))
+
+
+def stated_instance(path: Path) -> tuple[str, str] | None:
+    """SOP class and instance UID as the file's meta information (PS3.10 7.1) names them; None where it does not."""
+    with path.open("rb") as raw:
+        try:
+            found = dict(_meta_elements(raw)) if raw.read(132)[128:] == b"DICM" else {}
+        except struct.error:  # cut off
+            return None
+    named = found.get(0x0002, ""), found.get(0x0003, "")
+    return named if all(_UID.fullmatch(uid) for uid in named) else None
 
 
 @contextmanager
@@ -164,24 +177,30 @@ class _Metered:
 
 
 def _transfer_syntax(raw: BinaryIO) -> str:
-    """Group 2 read by hand (explicit little endian): a deflated file must be known before anything inflates it."""
+    """From group 2: a deflated file must be known before anything inflates it."""
+    for element, value in _meta_elements(raw):
+        if element == 0x0010:
+            if value in NATIVE_SYNTAXES | COMPRESSED_SYNTAXES:
+                return value
+            raise Refused("UNSUPPORTED_TRANSFER_SYNTAX", f"the transfer syntax {value!r} is not supported", _RESEND)
+    raise Refused("DICOM_DAMAGED", "the DICOM file does not state its transfer syntax")
+
+
+def _meta_elements(raw: BinaryIO) -> Iterator[tuple[int, str]]:
+    """Group 2 read by hand (explicit little endian): element numbers, and the first 64 bytes of each value as text."""
     raw.seek(132)
     while raw.tell() < MAX_META_BYTES:
         head = raw.read(8)
         if len(head) < 8:
-            break
+            return
         group, element, vr, length = struct.unpack("<HH2sH", head)
         if group != 2:
-            break
+            return
         if vr in (*_LONG_VRS, b"UT"):
             (length,) = struct.unpack("<L", raw.read(4))
-        if element == 0x0010:
-            syntax = raw.read(min(length, 64)).rstrip(b"\0 ").decode("ascii", "replace")
-            if syntax in NATIVE_SYNTAXES | COMPRESSED_SYNTAXES:
-                return syntax
-            raise Refused("UNSUPPORTED_TRANSFER_SYNTAX", f"the transfer syntax {syntax!r} is not supported", _RESEND)
-        raw.seek(length, os.SEEK_CUR)
-    raise Refused("DICOM_DAMAGED", "the DICOM file does not state its transfer syntax")
+        start = raw.tell()
+        yield element, raw.read(min(length, 64)).rstrip(b"\0 ").decode("ascii", "replace")
+        raw.seek(start + length)
 
 
 def _pixels(raw: BinaryIO, syntax: str, size: int) -> PixelElement:

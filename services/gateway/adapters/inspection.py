@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from services.core.contracts.ids import canonical_json
+from services.core.imaging.dicom_file import stated_instance
 from services.core.imaging.dicom_header import inspect_dicom
 from services.core.imaging.nifti import NiftiHeader, inspect_nifti
 from services.gateway.domain.identity import Identity
 from services.gateway.domain.upload import FileKind
-from services.gateway.ports import DicomImage
+from services.gateway.ports import DicomImage, InstanceName
 
 _CHUNK = 1 << 20
 _ARCHIVES = (b"7z\xbc\xaf", b"Rar!", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd")
@@ -57,6 +58,7 @@ class ImagingInspector:
         header = inspect_dicom(path)
         who = header.identity
         return DicomImage(
+            sop_class=header.sop_class_uid,
             instance=header.sop_instance_uid,
             series=header.series_instance_uid,
             study=header.study_instance_uid,
@@ -69,6 +71,11 @@ class ImagingInspector:
                 birth_date=who.patient_birth_date,
             ),
         )
+
+    def stated(self, path: Path) -> InstanceName | None:
+        """What a DICOM file says that it holds; None where it does not say it."""
+        found = stated_instance(path)
+        return InstanceName(sop_class=found[0], instance=found[1]) if found else None
 
 
 def _geometry(header: NiftiHeader) -> bytes:

@@ -14,6 +14,9 @@ from services.gateway.adapters import schema
 from services.gateway.adapters.rows import instance, study_row
 from services.gateway.domain.intake import Instance, StudyFacts, StudyRow
 
+_NAMES_AT_ONCE = 500
+"""Databases limit the parameters of a statement."""
+
 
 class IntakeRows:
     """The intake's part of a transaction."""
@@ -43,6 +46,15 @@ class IntakeRows:
         """Everything accepted so far, closed or not."""
         asked = select(schema.instances).where(schema.instances.c.study == study)
         return [instance(row) for row in self._rows.execute(asked)]
+
+    def fingerprints(self, study: StudyKey, instances: Sequence[str]) -> dict[str, str]:
+        """Of these instances those that are accepted, with their fingerprints."""
+        table, found = schema.instances.c, {}
+        for start in range(0, len(instances), _NAMES_AT_ONCE):
+            asked = table.instance.in_(instances[start : start + _NAMES_AT_ONCE])
+            rows = self._rows.execute(select(table.instance, table.fingerprint).where(table.study == study, asked))
+            found.update({row.instance: row.fingerprint for row in rows})
+        return found
 
     def open_instances(self, study: StudyKey) -> int:
         """How many accepted instances are in no version yet."""

@@ -12,7 +12,7 @@ import secrets
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Column, MetaData, String, Table, insert, select, update
+from sqlalchemy import Column, ColumnElement, MetaData, String, Table, insert, select, update
 
 from services.core.contracts.ids import PatientKey, canonical_json
 from services.gateway.adapters.database import UtcTime, open_sqlite
@@ -51,6 +51,8 @@ class Vault:
         """Keeps who it is; later, fuller statements replace empty ones and newer ones older ones. Durable."""
         stated = {name: text for name, text in identity.stored().items() if text}
         mine = identities.c.patient == patient
+        if self._known(mine, stated):  # most often: one patient sends hundreds of instances
+            return
         with self._database.write() as connection:
             if connection.execute(select(identities.c.patient).where(mine)).first():
                 connection.execute(update(identities).where(mine).values(updated_at=now, **stated))
@@ -65,6 +67,11 @@ class Vault:
         if row is None:
             return None
         return Identity(patient_id=row.patient_id, issuer=row.issuer, name=row.name, birth_date=row.birth_date)
+
+    def _known(self, mine: ColumnElement[bool], stated: dict[str, str]) -> bool:
+        with self._database.read() as connection:
+            row = connection.execute(select(identities).where(mine)).mappings().first()
+        return row is not None and all(row[name] == text for name, text in stated.items())
 
     def close(self) -> None:
         """Closes its database."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -146,12 +146,14 @@ def _dicom(found: _Sorted, statements: Statements, inspector: Inspector) -> Subm
             raise Conflict("INSTANCE_CONFLICT", "two instances of the upload have one UID and different images")
     if not images:
         raise Refused("NOT_MR", "the upload holds no MR image", "Send the MR series of the study.")
-    return _one_study([image for image, _ in images.values()], [f for _, f in images.values()], found, statements)
+    return one_study(list(images.values()), found.ignored, statements)
 
 
-def _one_study(
-    images: Sequence[DicomImage], files: Sequence[StagedFile], found: _Sorted, statements: Statements
+def one_study(
+    found: Sequence[tuple[DicomImage, StagedFile]], ignored: Mapping[str, int], statements: Statements
 ) -> Submission:
+    """Instances, each once, as one study of one patient. Raises Refused when they are of two."""
+    images = [image for image, _ in found]
     study_uid = images[0].study
     identity = one_patient([image.identity for image in images], statements.patient, study_uid)
     if any(image.study != study_uid for image in images):
@@ -165,7 +167,7 @@ def _one_study(
             path=file.path,
             media_type=DICOM_MEDIA_TYPE,
         )
-        for image, file in zip(images, files, strict=True)
+        for image, file in found
     ]
     return Submission(
         source=Source.DICOM,
@@ -174,5 +176,5 @@ def _one_study(
         study_uid=study_uid,
         acquired_at=earliest([image.acquired_at for image in images], statements.acquired_at),
         items=items,
-        ignored=found.ignored,
+        ignored=ignored,
     )

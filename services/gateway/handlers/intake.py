@@ -123,11 +123,11 @@ def _new_items(facts: StudyFacts, submission: Submission, ports: IntakePorts) ->
         row = transaction.study(facts.study)
         if row is not None:
             _check_date(row, facts)
-        return _unknown(transaction.instances(facts.study), submission.items)
+        return _unknown(transaction, facts.study, submission.items)
 
 
-def _unknown(known: Sequence[Instance], items: Sequence[Item]) -> list[Item]:
-    stored = {instance.instance: instance.fingerprint for instance in known}
+def _unknown(transaction: Transaction, study: StudyKey, items: Sequence[Item]) -> list[Item]:
+    stored = transaction.fingerprints(study, [item.instance for item in items])
     for item in items:
         if stored.get(item.instance, item.fingerprint) != item.fingerprint:
             raise Conflict(
@@ -168,7 +168,7 @@ def _add(
     transaction: Transaction, row: StudyRow, found: Sequence[tuple[Item, BlobRef]], how: tuple[str, datetime]
 ) -> int:
     door, now = how
-    fresh = {item.instance for item in _unknown(transaction.instances(row.study), [item for item, _ in found])}
+    fresh = {item.instance for item in _unknown(transaction, row.study, [item for item, _ in found])}
     instances = [
         Instance(
             instance=item.instance,
