@@ -191,7 +191,7 @@ def _shape(raw: Any) -> tuple[int, int, int]:
 def _dtype(raw: Any) -> np.dtype[Any]:
     try:
         dtype: np.dtype[Any] = raw.get_data_dtype()
-    except HeaderDataError as error:
+    except (HeaderDataError, KeyError) as error:
         raise Refused("UNSUPPORTED_VOXELS", f"unknown voxel type {int(raw['datatype'])}") from error
     if dtype.kind not in _REAL_KINDS or dtype.itemsize not in (1, 2, 4, 8):
         raise Refused("UNSUPPORTED_VOXELS", f"voxels of type {dtype} are not real numbers")
