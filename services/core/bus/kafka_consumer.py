@@ -19,6 +19,7 @@ from typing import Any
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
+from kafka.structs import MemberState
 
 from services.core.bus.errors import Fenced
 from services.core.bus.kafka_wire import CONNECTION, kafka_answers, record_from
@@ -36,7 +37,11 @@ SHORTEST_S = 0.01
 COMMIT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 3.0
 SESSION_TIMEOUT_S = 10.0
-MAX_POLL_INTERVAL_S = 120.0
+HEARTBEAT_S = 1.0
+MAX_POLL_INTERVAL_S = 30.0
+JOIN_PATIENCE_S = 5.0
+"""kafka-python 3.0.12 forgets a join that completes between two polls and starts another, which makes all others join
+again (`join_group_async`): while the group rebalances, polls follow each other without a pause for so long."""
 
 
 @dataclass(slots=True)
@@ -83,7 +88,7 @@ class KafkaGroupConsumer:
                 max_partition_fetch_bytes=FETCH_BYTES,
                 fetch_max_wait_ms=100,
                 session_timeout_ms=int(SESSION_TIMEOUT_S * 1000),
-                heartbeat_interval_ms=int(SESSION_TIMEOUT_S * 1000 / 5),
+                heartbeat_interval_ms=int(HEARTBEAT_S * 1000),
                 max_poll_interval_ms=int(MAX_POLL_INTERVAL_S * 1000),
                 **CONNECTION,
             )
@@ -154,6 +159,9 @@ class KafkaGroupConsumer:
     def _fetch(self, timeout_s: float) -> bool:
         with kafka_answers():
             fetched = self._client.poll(timeout_ms=int(timeout_s * 1000))
+            give_up_at = time.monotonic() + JOIN_PATIENCE_S
+            while not fetched and self._rebalancing() and time.monotonic() < give_up_at:
+                fetched = self._client.poll(timeout_ms=int(SLICE_S * 1000))
         self._note_changes()
         for slot, messages in fetched.items():
             held = self._held.get(slot)
@@ -161,6 +169,9 @@ class KafkaGroupConsumer:
                 held.ready.extend(record_from(message) for message in messages if message.offset >= held.floor)
         self._limit()
         return bool(fetched)
+
+    def _rebalancing(self) -> bool:
+        return bool(self._client.group_metadata().state == MemberState.REBALANCING)
 
     def _limit(self) -> None:
         for slot, held in self._held.items():

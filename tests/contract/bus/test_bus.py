@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from services.core.bus.topics import HEADER_REQUEST_ID
 from tests.servers import bus_member
-from tests.servers.bus_site import Site, receive, until, values
+from tests.servers.bus_site import Member, Site, receive, until, values
 
 pytestmark = pytest.mark.contract
 QUIET_S = 0.6
@@ -120,31 +122,26 @@ def test_a_record_of_a_killed_member_goes_to_another(site: Site) -> None:
 def test_two_members_share_the_partitions_and_a_closed_one_leaves_them_at_once(site: Site) -> None:
     (topic,) = site.topics("a")
     producer = site.producer()
-    first, second = site.consumer([topic]), site.consumer([topic])
-    seen: dict[str, set[int]] = {"first": set(), "second": set()}
 
-    def both_read() -> bool:
-        for number in range(8):
-            producer.send(topic, f"k{number}", b"x")
-        for name, consumer in (("first", first), ("second", second)):
-            for record in consumer.poll(0.2, 8):
-                seen[name].add(record.partition)
-                consumer.commit(record)
-        return bool(seen["first"]) and bool(seen["second"])
+    def partitions(member: Member, mark: bytes) -> set[int]:
+        return {record.partition for record in member.received if record.value == mark}
 
-    until(both_read, "both members get records")
-    site.close(first)
-    for number in range(8):
-        producer.send(topic, f"k{number}", b"last")
-    received: set[int] = set()
+    with Member(site, [topic]) as first, Member(site, [topic]) as second:
 
-    def second_reads_all() -> bool:
-        for record in second.poll(0.2, 8):
-            received.add(record.partition)
-            second.commit(record)
-        return len(received) == 4
+        def each_reads_half() -> bool:
+            mark = uuid.uuid4().bytes
+            for number in range(40):
+                producer.send(topic, f"k{number}", mark)
+            with suppress(AssertionError):
+                until(lambda: len(partitions(first, mark) | partitions(second, mark)) == 4, "all was read", 3.0)
+            return len(partitions(first, mark)) == 2 and len(partitions(second, mark)) == 2
 
-    until(second_reads_all, "the one that stays gets all partitions", 8.0)
+        until(each_reads_half, "each member reads two partitions")
+        first.leave()
+        for number in range(40):
+            producer.send(topic, f"k{number}", b"last")
+
+        until(lambda: len(partitions(second, b"last")) == 4, "the one that stays reads all partitions", 8.0)
 
 
 def test_a_paused_topic_gives_nothing_until_it_is_resumed(site: Site) -> None:
@@ -169,11 +166,10 @@ def test_a_pause_survives_members_that_come_and_go(site: Site) -> None:
     receive(consumer, 1)
     consumer.pause([topic])
     producer.send(topic, "k", b"1")
-    newcomer = site.consumer([topic])
-    for _ in range(10):
-        assert not consumer.poll(0.1)
-        newcomer.poll(0)
-    site.close(newcomer)
+    with Member(site, [topic]) as newcomer:
+        for _ in range(10):
+            assert not consumer.poll(0.2)
+        assert not newcomer.received
     assert not consumer.poll(QUIET_S)
 
     consumer.resume([topic])
