@@ -31,6 +31,7 @@ from services.gateway.adapters.vault import Vault
 from services.gateway.adapters.views import SqlViews
 from services.gateway.domain.upload import Limits
 from services.gateway.domain.view import StudyState
+from services.gateway.entrypoints import stow
 from services.gateway.entrypoints.context import Changes, HttpContext, StreamLimits
 from services.gateway.entrypoints.http_api import create_app
 from services.gateway.entrypoints.loops import OutcomeDoor, Sweeper
@@ -71,7 +72,7 @@ def run(process: Process) -> None:
             stack.callback(thread.join)
         stack.callback(process.stop.set)
         stack.callback(gateway.context.changes)
-        server = stack.enter_context(serving(gateway, checks, [pages_router(gateway.vault)]))
+        server = stack.enter_context(serving(gateway, checks, [pages_router(gateway.vault), stow.router]))
         all_checks = {**checks, "http": server.serving}
         probes = HealthServer(process.metrics.registry, all_checks, settings.health_host, settings.health_port)
         stack.enter_context(probes)

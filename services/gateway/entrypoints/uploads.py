@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import unquote
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
-from starlette.requests import ClientDisconnect
 
 from services.core.contracts.errors import GlioServeError
 from services.gateway.domain.upload import FileKind, StagedFile, Statements, parse_statements
+from services.gateway.entrypoints.body import announced_bytes, drained, fed
 from services.gateway.entrypoints.context import Context, HttpContext, known_study
 from services.gateway.entrypoints.multipart import MultipartReceiver
 from services.gateway.entrypoints.problems import problems
@@ -25,8 +26,7 @@ from services.gateway.handlers.intake import Accepted, accept
 from services.gateway.ports import Upload
 
 router = APIRouter(tags=["studies"])
-DRAIN_BYTES = 64 << 20
-"""After a refusal so much of the rest is read and dropped, so that the sender gets to read the answer."""
+DOOR = "http"
 
 _BODY = {
     "required": True,
@@ -110,10 +110,10 @@ async def create_study(  # noqa: PLR0913 - parameters of the API
     try:
         accepted = await _received(request, body, told, context)
     except GlioServeError as error:
-        context.metrics.uploads.labels("http", "refused").inc()
-        await _drained(body)
+        context.metrics.uploads.labels(DOOR, "refused").inc()
+        await drained(body)
         raise error from None
-    context.metrics.uploads.labels("http", "accepted" if accepted.new_version else "known").inc()
+    context.metrics.uploads.labels(DOOR, "accepted" if accepted.new_version else "known").inc()
     response.status_code = HTTPStatus.CREATED if accepted.new_version else HTTPStatus.OK
     response.headers["Location"] = f"/studies/{accepted.study}"
     view = await to_thread.run_sync(known_study, context, accepted.study)
@@ -122,16 +122,15 @@ async def create_study(  # noqa: PLR0913 - parameters of the API
 
 async def _received(request: Request, body: AsyncIterator[bytes], told: _Stated, context: HttpContext) -> Accepted:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    announced = request.headers.get("content-length", "")
-    with context.staging.receive(int(announced) if announced.isdigit() else 0) as upload:
+    with context.staging.receive(announced_bytes(request)) as upload:
         if kind == "multipart/form-data":
             receiver = MultipartReceiver(request.headers["content-type"], upload)
-            await _fed(body, receiver.feed, context)
+            await fed(body, receiver.feed, context.metrics, DOOR)
             receiver.finish()
             statements = told.with_fields(receiver.fields)
         elif kind in ("application/zip", "application/x-zip-compressed", "application/dicom"):
             upload.begin("upload.zip" if "zip" in kind else "upload.dcm")
-            await _fed(body, upload.write, context)
+            await fed(body, upload.write, context.metrics, DOOR)
             upload.end()
             statements = told.with_fields({})
         else:
@@ -142,36 +141,18 @@ async def _received(request: Request, body: AsyncIterator[bytes], told: _Stated,
         return await to_thread.run_sync(taken, limiter=context.examining)
 
 
-async def _fed(body: AsyncIterator[bytes], sink: Callable[[bytes], None], context: HttpContext) -> None:
-    try:
-        async for chunk in body:
-            if chunk:
-                context.metrics.bytes_in.labels("http").inc(len(chunk))
-                await to_thread.run_sync(sink, chunk)
-    except ClientDisconnect:
-        raise BadRequest("UPLOAD_CUT_OFF", "the sender went away", "Send it again.") from None
-
-
 def _take(upload: Upload, statements: Statements, context: HttpContext, *, zipped: bool) -> Accepted:
-    files = _unpacked(upload, context, zipped=zipped)
-    submission = examine(files, statements, context.inspector)
-    return accept(submission, statements.lane, "http", context.intake)
+    with closing(_unpacked(upload, context, zipped=zipped)) as files:
+        submission = examine(files, statements, context.inspector)
+        return accept(submission, statements.lane, DOOR, context.intake)
 
 
-def _unpacked(upload: Upload, context: HttpContext, *, zipped: bool) -> tuple[StagedFile, ...]:
+def _unpacked(upload: Upload, context: HttpContext, *, zipped: bool) -> Generator[StagedFile, None, None]:
     files = upload.files
     if not files or (zipped and files[0].size == 0):
         raise BadRequest("EMPTY_UPLOAD", "the upload holds no file")
     alone = len(files) == 1 and context.inspector.kind(files[0].path) is FileKind.ZIP
-    return upload.unpack(files[0]) if zipped or alone else files
-
-
-async def _drained(body: AsyncIterator[bytes]) -> None:
-    left: Any = DRAIN_BYTES
-    try:
-        async for chunk in body:
-            left -= len(chunk)
-            if left < 0:
-                return
-    except (ClientDisconnect, RuntimeError):  # gone, or read to its end before
-        return
+    if zipped or alone:
+        yield from upload.unpack(files[0])
+    else:
+        yield from files
