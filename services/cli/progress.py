@@ -18,7 +18,6 @@ SYMBOLS = {
     "degraded": ("●", "yellow"),
     "refused": ("✕", "red"),
     "failed": ("✕", "red"),
-    "running": ("◐", "cyan"),
     "requested": ("◐", "cyan"),
 }
 
@@ -35,13 +34,13 @@ class Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._seen: set[tuple[str, str, int]] = set()
+        self._seen: set[tuple[str, str, int, int]] = set()
 
     def show(self, study: Document) -> None:
         """Prints what is new."""
         for stage in study["stages"]:
-            key = (stage["stage"], stage["status"], study.get("revision") or 0)
-            if stage["status"] in SYMBOLS and key not in self._seen:
+            key = (stage["stage"], stage["status"], stage["replay"], stage["revision"])
+            if stage["finished_at"] is not None and key not in self._seen:
                 self._seen.add(key)
                 self._console.print(_line(stage), highlight=False, markup=False)
 
