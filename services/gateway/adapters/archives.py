@@ -10,7 +10,10 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from services.core.contracts.errors import Refused
 from services.gateway.domain.names import checked_name, is_junk
@@ -21,6 +24,8 @@ _CHUNK = 1 << 20
 _RATIO_FROM = 32 << 20
 """Below this many unpacked bytes any ratio is harmless: small empty images compress a thousandfold."""
 _CHECK_SPACE_EVERY = 64
+_THREADS = 2
+"""Inflating and writing leave the interpreter's lock: side by side two cores are used."""
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError)
 
 
@@ -28,22 +33,25 @@ def unpack(archive: Path, target: Path, limits: Limits, require_space: Callable[
     """Writes the entries of an archive into `target`. Raises Refused, TooLarge, NoSpace."""
     target.mkdir()
     budget = _Budget(archive.stat().st_size, limits, require_space)
-    found: list[StagedFile] = []
     try:
         with zipfile.ZipFile(archive) as source:
-            entries = [entry for entry in source.infolist() if not entry.is_dir()]
-            if len(entries) > limits.files:
-                raise TooLarge("TOO_MANY_FILES", f"an upload holds at most {limits.files} files")
-            for entry in entries:
-                name = _checked(entry, limits)
-                if is_junk(name):
-                    continue
-                path = target / f"{len(found):06}"
-                size = _extract(source, entry, path, budget)
-                found.append(StagedFile(path=path, size=size, name=name))
+            wanted = _wanted(source, limits)
+            paths = [target / f"{number:06}" for number in range(len(wanted))]
+            with ThreadPoolExecutor(_THREADS) as pool:
+                entries = (entry for entry, _ in wanted)
+                sizes = list(pool.map(partial(_extract, source, budget), entries, paths))
     except _DAMAGE as error:
         raise Refused("ARCHIVE_DAMAGED", "the ZIP is damaged or cut off", "Send the archive again.") from error
-    return tuple(found)
+    named = zip(wanted, paths, sizes, strict=True)
+    return tuple(StagedFile(path=path, size=size, name=name) for (_, name), path, size in named)
+
+
+def _wanted(source: zipfile.ZipFile, limits: Limits) -> list[tuple[zipfile.ZipInfo, str]]:
+    entries = [entry for entry in source.infolist() if not entry.is_dir()]
+    if len(entries) > limits.files:
+        raise TooLarge("TOO_MANY_FILES", f"an upload holds at most {limits.files} files")
+    named = [(entry, _checked(entry, limits)) for entry in entries]
+    return [(entry, name) for entry, name in named if not is_junk(name)]
 
 
 class _Budget:
@@ -55,10 +63,12 @@ class _Budget:
         self._require_space = require_space
         self._unpacked = 0
         self._chunks = 0
+        self._lock = Lock()
 
     def take(self, count: int) -> None:
-        self._unpacked += count
-        self._chunks += 1
+        with self._lock:
+            self._unpacked += count
+            self._chunks += 1
         if self._unpacked > self._limits.unpacked_bytes:
             raise TooLarge(
                 "UNPACKED_TOO_LARGE", f"the archive unpacks to more than {self._limits.unpacked_bytes} bytes"
@@ -80,7 +90,7 @@ def _checked(entry: zipfile.ZipInfo, limits: Limits) -> str:
     return checked_name(entry.orig_filename, limits.depth)
 
 
-def _extract(source: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, budget: _Budget) -> int:
+def _extract(source: zipfile.ZipFile, budget: _Budget, entry: zipfile.ZipInfo, path: Path) -> int:
     size = 0
     with source.open(entry) as reader, path.open("wb") as writer:
         while chunk := reader.read(_CHUNK):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
-from contextlib import closing
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -142,17 +141,14 @@ async def _received(request: Request, body: AsyncIterator[bytes], told: _Stated,
 
 
 def _take(upload: Upload, statements: Statements, context: HttpContext, *, zipped: bool) -> Accepted:
-    with closing(_unpacked(upload, context, zipped=zipped)) as files:
-        submission = examine(files, statements, context.inspector)
-        return accept(submission, statements.lane, DOOR, context.intake)
+    files = _unpacked(upload, context, zipped=zipped)
+    submission = examine(files, statements, context.inspector)
+    return accept(submission, statements.lane, DOOR, context.intake)
 
 
-def _unpacked(upload: Upload, context: HttpContext, *, zipped: bool) -> Generator[StagedFile, None, None]:
+def _unpacked(upload: Upload, context: HttpContext, *, zipped: bool) -> tuple[StagedFile, ...]:
     files = upload.files
     if not files or (zipped and files[0].size == 0):
         raise BadRequest("EMPTY_UPLOAD", "the upload holds no file")
     alone = len(files) == 1 and context.inspector.kind(files[0].path) is FileKind.ZIP
-    if zipped or alone:
-        yield from upload.unpack(files[0])
-    else:
-        yield from files
+    return upload.unpack(files[0]) if zipped or alone else files

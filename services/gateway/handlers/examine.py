@@ -43,7 +43,8 @@ class UnknownNames(Refused):
 class _Sorted:
     """Files by what they are."""
 
-    dicom: list[StagedFile] = field(default_factory=list)
+    dicom: list[tuple[DicomImage, StagedFile]] = field(default_factory=list)
+    not_mr: int = 0
     nifti: list[StagedFile] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
 
@@ -51,10 +52,10 @@ class _Sorted:
 def examine(files: Sequence[StagedFile], statements: Statements, inspector: Inspector) -> Submission:
     """One study out of the files of an upload. Raises Refused with the reason."""
     found = _sort(files, inspector)
-    if found.dicom and found.nifti:
+    if (found.dicom or found.not_mr) and found.nifti:
         raise Refused("MIXED_UPLOAD", "the upload holds DICOM and NIfTI files", "Send one kind at a time.")
-    if found.dicom:
-        return _dicom(found, statements, inspector)
+    if found.dicom or found.not_mr:
+        return _dicom(found, statements)
     if found.nifti:
         return _nifti(found, statements, inspector)
     raise Refused("NO_IMAGES", "the upload holds no DICOM instance and no NIfTI file")
@@ -72,7 +73,7 @@ def _sort(files: Sequence[StagedFile], inspector: Inspector) -> _Sorted:
         if kind in (FileKind.ZIP, FileKind.ARCHIVE) or (kind is FileKind.GZIP and not is_nifti_name(name)):
             raise Refused("NESTED_ARCHIVE", "the upload holds an archive among its files", "Send its content.")
         if kind is FileKind.DICOM or name.endswith(".dcm"):
-            found.dicom.append(file)
+            _look_into(file, found, inspector)
         elif kind in (FileKind.NIFTI, FileKind.GZIP) or is_nifti_name(name):
             found.nifti.append(file)
         else:
@@ -129,18 +130,22 @@ def _stated(files: Sequence[StagedFile], statements: Statements) -> dict[str, Mo
     return chosen
 
 
-def _dicom(found: _Sorted, statements: Statements, inspector: Inspector) -> Submission:
+def _look_into(file: StagedFile, found: _Sorted, inspector: Inspector) -> None:
+    try:
+        found.dicom.append((inspector.dicom(file.path), file))
+    except Refused as error:
+        if error.code != "NOT_MR":
+            raise
+        found.not_mr += 1
+
+
+def _dicom(found: _Sorted, statements: Statements) -> Submission:
     if statements.sequences:
         raise Refused("BAD_SEQUENCE", "sequences can be stated for NIfTI files only", "DICOM headers say it.")
+    if found.not_mr:
+        found.ignored["not an MR image"] = found.not_mr
     images: dict[str, tuple[DicomImage, StagedFile]] = {}
-    for file in found.dicom:
-        try:
-            image = inspector.dicom(file.path)
-        except Refused as error:
-            if error.code != "NOT_MR":
-                raise
-            found.ignored["not an MR image"] += 1
-            continue
+    for image, file in found.dicom:
         known = images.setdefault(image.instance, (image, file))[0]
         if known.fingerprint != image.fingerprint:
             raise Conflict("INSTANCE_CONFLICT", "two instances of the upload have one UID and different images")

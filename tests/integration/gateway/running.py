@@ -200,7 +200,7 @@ def _report_outputs(run_id: str, blobs: LocalBlobStore) -> dict[str, Any]:
 def nifti(seed: int = 0, shape: tuple[int, ...] = (8, 9, 10), *, singular: bool = False) -> bytes:
     """A small image as .nii.gz."""
     voxels = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-    image: Any = nib.Nifti1Image(voxels, np.eye(4))  # type: ignore[no-untyped-call]
+    image: Any = nib.Nifti1Image(voxels, np.eye(4))
     data = bytearray(image.to_bytes())
     if singular:
         data[312:328] = bytes(16)  # srow_z of NIfTI-1
