@@ -62,13 +62,20 @@ def write_nifti(path: Path, data: NDArray[Any] | None = None, affine: Affine | N
     return path
 
 
-def instance(slice_number: int = 0, **changes: Any) -> FileDataset:
+def instance(slice_number: int = 0, syntax: UID = ExplicitVRLittleEndian, **changes: Any) -> FileDataset:
     """A classic axial MR slice of 20 x 16 pixels; None removes an attribute."""
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID = MRImageStorage
     meta.MediaStorageSOPInstanceUID = UID(f"1.2.3.4.{slice_number + 1}")
-    dataset = FileDataset("", Dataset(), file_meta=meta, preamble=b"\0" * 128)
+    dataset = FileDataset(
+        "",
+        Dataset(),
+        file_meta=meta,
+        preamble=b"\0" * 128,
+        is_implicit_VR=syntax.is_implicit_VR,
+        is_little_endian=syntax.is_little_endian,
+    )
     values: dict[str, Any] = {
         "SOPClassUID": MRImageStorage,
         "SOPInstanceUID": f"1.2.3.4.{slice_number + 1}",
