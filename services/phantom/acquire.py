@@ -46,9 +46,9 @@ def draw_matters(rng: np.random.Generator, spec: PhantomSpec, plan: TumourPlan |
         matters[matter] = Relaxation(pd=min(float(pd), 1.0), t1=float(t1), t2=float(t2), gd=base.gd)
     wet = float(rng.uniform(0, 1))  # from protein-rich debris to fluid: T1 and T2 rise together
     core = Relaxation(
-        pd=0.9,
-        t1=1350 + 1500 * wet,
-        t2=110 + 170 * wet * float(rng.uniform(0.9, 1.1)),
+        pd=0.85,
+        t1=1050 + 1750 * wet,
+        t2=110 + 150 * wet * float(rng.uniform(0.9, 1.1)),
         gd=float(rng.uniform(0.02, 0.06)),
     )
     matters[Matter.ENHANCING] = replace(matters[Matter.ENHANCING], gd=float(rng.uniform(0.06, 0.22)))

@@ -16,7 +16,8 @@ from scipy import ndimage
 
 from services.core.imaging.labels import Label
 from services.core.imaging.volume import Grid
-from services.phantom.deformation import smooth_noise
+from services.phantom.anatomy import head_grid
+from services.phantom.deformation import Points, sample, smooth_noise
 from services.phantom.signal import Matter
 from services.phantom.tumour import TumourPlan
 
@@ -30,12 +31,19 @@ Map = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Surroundings:
-    """What the lesion grows into, on the image grid: log density and tissue fractions."""
+    """What the lesion grows into, on the image grid: log density, tissue fractions, and where in the head (3, n)."""
 
     grid: Grid
+    points: Points
     log_density: Map
     white: Map
     grey: Map
+
+    def noise(self, rng: np.random.Generator, scale_mm: float) -> Map:
+        """Smooth noise that belongs to the head, not to the grid: the same at every visit and every spacing."""
+        grid = head_grid(scale_mm / 3.0)
+        noise = sample(smooth_noise(rng, grid, scale_mm), grid, self.points)
+        return noise.reshape(self.grid.shape)
 
 
 def draw_labels(rng: np.random.Generator, here: Surroundings, plan: TumourPlan) -> NDArray[np.uint8]:
@@ -48,11 +56,11 @@ def draw_labels(rng: np.random.Generator, here: Surroundings, plan: TumourPlan) 
     labels[whole] = Label.SNFH
     labels[core] = Label.NCR
     if plan.enhances:
-        depth = ndimage.distance_transform_edt(core, sampling=here.grid.spacing)
-        thickness = plan.rim_mm * np.exp(0.35 * smooth_noise(rng, here.grid, 12.0))
+        depth = ndimage.distance_transform_edt(core, sampling=here.grid.spacing) - 0.5 * here.grid.spacing[0]
+        thickness = plan.rim_mm * np.exp(0.35 * here.noise(rng, 12.0))
         labels[core & (depth <= np.maximum(thickness, 1.0))] = Label.ET
     elif plan.patchy:
-        labels[core & (smooth_noise(rng, here.grid, 10.0) > 1.3)] = Label.ET
+        labels[core & (here.noise(rng, 10.0) > 1.3)] = Label.ET
     return labels
 
 
@@ -67,12 +75,14 @@ def soft_fractions(
     )
     if not plan.enhances:
         core *= np.float32(0.82)  # infiltrated brain, not a mass that replaced it
-    strength = plan.oedema_strength * np.exp(0.15 * smooth_noise(rng, here.grid, 10.0))
+    elif plan.core_like_oedema:
+        core *= np.float32(plan.oedema_strength)
+    strength = plan.oedema_strength * np.exp(0.15 * here.noise(rng, 10.0))
     around *= np.clip(strength, 0, 0.95)
     cells = np.clip(np.exp(here.log_density), 0, 1) * around
     parts = {Matter.ENHANCING: rim, Matter.CORE: core, Matter.INFILTRATED: cells, Matter.OEDEMA: around - cells}
     if plan.calcified:
-        flecks = np.clip((smooth_noise(rng, here.grid, 6.0) - 1.6) * 2, 0, 0.8) * (core + cells)
+        flecks = np.clip((here.noise(rng, 6.0) - 1.6) * 2, 0, 0.8) * (core + cells)
         parts = {name: part * (1 - flecks) for name, part in parts.items()} | {Matter.CALCIFIED: flecks}
     total = np.maximum(sum(parts.values()), np.float32(1.0))
     return {name: (part / total).astype(np.float32) for name, part in parts.items()}
@@ -83,7 +93,7 @@ def _whole(rng: np.random.Generator, here: Surroundings, plan: TumourPlan) -> ND
     solid = here.log_density > np.log(0.5)
     tissue = ((here.white + here.grey > 0.5) | solid) & (here.log_density > FAINTEST)
     fingers = FINGERS * (2 * ndimage.gaussian_filter(here.white, 2.0 / spacing) - 1)
-    rugged = RUGGED * smooth_noise(rng, here.grid, 9.0)
+    rugged = RUGGED * here.noise(rng, 9.0)
     score = ndimage.gaussian_filter(here.log_density, 1.0 / spacing) + fingers * _far(here) + rugged
     wanted = round(plan.volume_ml / here.grid.voxel_ml)
     whole = _largest_of_size(np.where(tissue, score, -np.inf), wanted)
@@ -102,7 +112,7 @@ def _core(
     radius = (3 * plan.volume_ml * plan.core_fraction * 1000 / (4 * np.pi)) ** (1 / 3)
     width = max(2.0, 0.35 * radius) / here.grid.spacing[0]
     smooth = np.log(ndimage.gaussian_filter(np.exp(here.log_density), width) + 1e-4)
-    score = smooth + 0.25 * smooth_noise(rng, here.grid, max(8.0, 0.8 * radius))
+    score = smooth + 0.25 * here.noise(rng, 14.0)
     wanted = round(np.count_nonzero(whole) * plan.core_fraction)
     core = _largest_of_size(np.where(whole, score, -np.inf), wanted)
     return _without_holes(core, here.grid.spacing[0]) & whole

@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from services.core.imaging.labels import Label
 from services.core.imaging.volume import Affine, Array, Grid
-from services.phantom.anatomy import Anatomy
-from services.phantom.deformation import grid_points, smooth_noise, transform
+from services.phantom.anatomy import Anatomy, head_grid
+from services.phantom.deformation import Points, grid_points, sample, smooth_noise, transform
 from services.phantom.head import surround
 from services.phantom.lesion import FAINTEST, Surroundings, draw_labels, soft_fractions
 from services.phantom.signal import Matter
@@ -47,8 +47,7 @@ def paint(seed: int, anatomy: Anatomy, lesion: Lesion | None, grid: Grid, to_hea
     """The scene on `grid` (scanner RAS); `to_head` maps scanner RAS to head RAS, rigidly."""
     points = transform(to_head, grid_points(grid))
     tissues = anatomy.tissues(points)
-    narrow = 4 * tissues.csf * (1 - tissues.csf)  # sulci, not ventricles
-    vessels = _vessels(stream("vessels", seed), grid).reshape(-1) * tissues.csf * narrow
+    vessels = _vessels(stream("vessels", seed), points, tissues.csf)
     fractions: dict[Matter, Map] = {
         Matter.WHITE: tissues.white,
         Matter.GREY: tissues.grey,
@@ -71,11 +70,16 @@ def paint(seed: int, anatomy: Anatomy, lesion: Lesion | None, grid: Grid, to_hea
     )  # fmt: skip
 
 
-def _vessels(rng: np.random.Generator, grid: Grid) -> Map:
-    """Random curves of about 2 mm, where two smooth fields vanish at once; of use where there is CSF."""
-    apart = np.hypot(smooth_noise(rng, grid, 18.0), smooth_noise(rng, grid, 18.0))
-    inside: Map = np.clip(1.3 - apart * 5, 0, 1)
-    return inside
+def _vessels(rng: np.random.Generator, points: Points, csf: Map) -> Map:
+    """Fraction of vessel at head points: random curves, where two smooth fields vanish at once, in narrow CSF."""
+    grid = head_grid(3.0)
+    fields = [smooth_noise(rng, grid, 18.0) for _ in range(2)]
+    narrow = 4 * csf * (1 - csf)  # sulci, not ventricles
+    wet = np.flatnonzero(narrow > 0.05)
+    apart = np.hypot(*(sample(field, grid, points[:, wet]) for field in fields))
+    vessels = np.zeros_like(csf)
+    vessels[wet] = np.clip(1.3 - apart * 5, 0, 1) * (csf * narrow)[wet]
+    return vessels
 
 
 def _add_lesion(
@@ -89,10 +93,11 @@ def _add_lesion(
     grid, to_head = place
     box = _lesion_box(lesion.growth, grid, to_head)
     local = subgrid(grid, box)
-    density = lesion.growth.log_density(transform(to_head, grid_points(local))).reshape(local.shape)
+    points = transform(to_head, grid_points(local))
     here = Surroundings(
-        grid=local, log_density=density, white=fractions[Matter.WHITE][box], grey=fractions[Matter.GREY][box]
-    )
+        grid=local, points=points, log_density=lesion.growth.log_density(points).reshape(local.shape),
+        white=fractions[Matter.WHITE][box], grey=fractions[Matter.GREY][box],
+    )  # fmt: skip
     labels[box] = draw_labels(rng, here, lesion.plan)
     parts = soft_fractions(rng, here, labels[box], lesion.plan)
     left = 1 - sum(parts.values())

@@ -60,6 +60,12 @@ class PhantomSpec:
             raise ValueError("spacing_mm must lie between 0.5 and 6")
         if self.volume_ml is not None and not 0.5 <= self.volume_ml <= 250.0:
             raise ValueError("volume_ml must lie between 0.5 and 250")
+        if self.thick_mm is not None and not self.spacing_mm <= self.thick_mm <= 12.0:
+            raise ValueError("thick_mm must lie between spacing_mm and 12")
+        if (self.snr is not None and self.snr <= 0) or self.misalignment_mm < 0:
+            raise ValueError("snr must be positive and misalignment_mm must not be negative")
+        if min(self.shape) < 8:
+            raise ValueError("every side of the matrix must have at least 8 voxels")
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -150,7 +150,7 @@ def draw_plan(rng: np.random.Generator, kind: Kind) -> TumourPlan:
     volume = _log_uniform(rng, 15.0, 120.0)
     return TumourPlan(
         kind=kind, genotype=genotype, site=site, side=int(rng.choice([-1, 1])), law=law, volume_ml=volume,
-        core_fraction=float(rng.uniform(*ranges.core)), rim_mm=float(rng.uniform(2.0, 6.0)),
+        core_fraction=float(rng.uniform(*ranges.core)), rim_mm=float(rng.uniform(1.8, 5.0)),
         enhances=kind is Kind.GLIOBLASTOMA,
         patchy=kind is Kind.OLIGODENDROGLIOMA and bool(rng.random() < 0.3),
         oedema_strength=float(rng.uniform(*ranges.oedema)), push_mm=float(rng.uniform(*ranges.push_mm)),
