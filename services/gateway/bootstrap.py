@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,7 @@ from services.gateway.domain.upload import Limits
 from services.gateway.domain.view import StudyState
 from services.gateway.entrypoints import stow
 from services.gateway.entrypoints.context import Changes, HttpContext, StreamLimits
+from services.gateway.entrypoints.dicom_listener import DicomListener, Listening
 from services.gateway.entrypoints.http_api import create_app
 from services.gateway.entrypoints.loops import OutcomeDoor, Sweeper
 from services.gateway.entrypoints.pages import pages_router
@@ -41,7 +43,7 @@ from services.gateway.handlers.background import OutboxRelay, Reconciler
 from services.gateway.handlers.intake import IntakePorts, close_quiet_studies
 from services.gateway.handlers.progress import FlowPorts
 from services.gateway.ports import IdentityVault
-from services.gateway.settings import GatewaySettings
+from services.gateway.settings import DicomSettings, GatewaySettings
 
 RELAY_S = 1.0
 CLOSE_S = 1.0
@@ -74,9 +76,14 @@ def run(process: Process) -> None:
         stack.callback(gateway.context.changes)
         server = stack.enter_context(serving(gateway, checks, [pages_router(gateway.vault), stow.router]))
         all_checks = {**checks, "http": server.serving}
+        doors = {"http": server.url}
+        if listener := dicom_listener(gateway):
+            stack.enter_context(listener)
+            all_checks["dicom"] = listener.serving
+            doors["dicom"] = listener.address
         probes = HealthServer(process.metrics.registry, all_checks, settings.health_host, settings.health_port)
         stack.enter_context(probes)
-        publish_endpoints(process.home, process.service, {"http": server.url, "health": probes.address})
+        publish_endpoints(process.home, process.service, {**doors, "health": probes.address})
         stack.callback(publish_endpoints, process.home, process.service, None)
         while not process.stop.wait(1.0):
             if not server.serving():
@@ -135,6 +142,37 @@ def serving(gateway: Gateway, checks: Mapping[str, Callable[[], bool]], extra: S
             drain_s=settings.drain_s,
         ),
     )
+
+
+def dicom_listener(gateway: Gateway) -> DicomListener | None:
+    """The C-STORE listener of a wired gateway, or None where no settings ask for it. Raises SettingsError."""
+    settings = gateway.settings.dicom
+    if settings.port is None:
+        return None
+    listening = Listening(
+        host=settings.host,
+        port=settings.port,
+        ae_title=settings.ae_title,
+        calling=settings.calling,
+        tls=_dicom_tls(settings),
+        associations=settings.associations,
+        pdu_bytes=settings.pdu_bytes,
+        within_s=settings.within_s,
+        drain_s=gateway.settings.drain_s,
+    )
+    return DicomListener(listening, gateway.context)
+
+
+def _dicom_tls(settings: DicomSettings) -> ssl.SSLContext | None:
+    if settings.tls_certificate is None:
+        return None
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.tls_peers)
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except OSError as error:
+        raise SettingsError(f"GLIOSERVE_GATEWAY__DICOM__TLS_*: {error}") from error
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def _threads(

@@ -3,12 +3,52 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from services.core.runtime.settings import ServiceSettings
+from services.core.security.exposure import is_loopback
 
 _MIB, _GIB = 1 << 20, 1 << 30
+
+
+def _titles(value: object) -> object:
+    """AE titles with commas between them (PS3.5 6.2: 16 printable characters, no backslash)."""
+    if not isinstance(value, str):
+        return value
+    titles = tuple(title.strip() for title in value.split(",") if title.strip())
+    if wrong := [title for title in titles if len(title) > 16 or not title.isascii() or "\\" in title]:
+        raise ValueError(f"not an AE title: {wrong[0]!r}")
+    return titles
+
+
+class DicomSettings(ServiceSettings):
+    """The C-STORE listener. It is off unless both a port and the titles of its callers are given."""
+
+    port: int | None = Field(default=None, ge=0, le=65535, description="0 takes a free one; none: no listener.")
+    calling: Annotated[tuple[str, ...], BeforeValidator(_titles)] = Field(
+        default=(), description="AE titles that may call, with commas between them. All others are rejected."
+    )
+    ae_title: str = Field(default="GLIOSERVE", min_length=1, max_length=16, description="Its own AE title.")
+    host: str = Field(default="127.0.0.1", description="Any other than loopback needs TLS of both sides.")
+    tls_certificate: Path | None = Field(default=None, description="PEM file of the certificate chain.")
+    tls_key: Path | None = Field(default=None, description="PEM file of its private key.")
+    tls_peers: Path | None = Field(default=None, description="PEM file of the CA that signs its callers' certificates.")
+    associations: int = Field(default=8, gt=0, description="At the same time; more are rejected.")
+    pdu_bytes: int = Field(default=128 << 10, ge=4 << 10, le=1 << 20, description="Largest PDU.")
+    within_s: float = Field(default=60.0, gt=0, description="Longest silence, and longest time of one PDU.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        tls = (self.tls_certificate, self.tls_key, self.tls_peers)
+        if (self.port is None) != (not self.calling):
+            raise ValueError("the DICOM listener needs both PORT and CALLING, the AE titles that may call")
+        if any(tls) and not all(tls):
+            raise ValueError("TLS needs TLS_CERTIFICATE, TLS_KEY and TLS_PEERS")
+        if not any(tls) and not is_loopback(self.host):
+            raise ValueError(f"listening on {self.host} needs TLS: only loopback goes without")
+        return self
 
 
 class GatewaySettings(ServiceSettings):
@@ -37,3 +77,5 @@ class GatewaySettings(ServiceSettings):
     streams: int = Field(default=200, gt=0, description="Event streams at the same time.")
     partitions: int = Field(default=4, ge=1, description="Partitions of topics that this process has to create.")
     drain_s: float = Field(default=10.0, gt=0, description="How long open requests may take after a stop.")
+
+    dicom: DicomSettings = Field(default=DicomSettings(), description="The C-STORE listener.")
