@@ -6,6 +6,7 @@ from services.core.runtime.process import Process
 from services.core.runtime.settings import affects_result, load
 from services.core.runtime.stage_process import Built
 from services.core.storage.port import BlobStore
+from services.reporting.adapters.contact_sheet import contact_sheet
 from services.reporting.adapters.pdf.render import ReportlabRenderer
 from services.reporting.adapters.segmentation import HighdicomWriter
 from services.reporting.handlers import ReportHandler, ReportPorts
@@ -23,5 +24,5 @@ def handler(settings: ReportingSettings, blobs: BlobStore) -> ReportHandler:
     writer = HighdicomWriter(
         settings_hash=digest, writer=settings.writer, series_number=settings.segmentation_series_number
     )
-    ports = ReportPorts(blobs=blobs, segmentation=writer, renderer=ReportlabRenderer())
+    ports = ReportPorts(blobs=blobs, segmentation=writer, renderer=ReportlabRenderer(), sheet=contact_sheet)
     return ReportHandler(ports, settings_hash=digest, with_images=settings.key_images)

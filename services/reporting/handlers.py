@@ -1,6 +1,7 @@
 """The report stage: manifests in, one result in all formats out. Which result it is, `domain.assemble` alone decides.
 
-Outputs: report.json, report.pdf, provenance.json; with numbers also segmentation.nii.gz; for DICOM segmentation.dcm.
+Outputs: report.json, report.pdf, provenance.json; with numbers also segmentation.nii.gz and key-images.png; for DICOM
+segmentation.dcm.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from services.core.contracts.documents import to_document
 from services.core.contracts.enums import Stage
 from services.core.contracts.errors import Permanent
 from services.core.contracts.events import BlobRef, StageRequest, run_id_for
-from services.core.contracts.facts import ReportFacts, SegmentFacts, Source
+from services.core.contracts.facts import ReportFacts, Source
 from services.core.contracts.ids import canonical_json
 from services.core.contracts.manifest import Manifest, ModelRef, Reason
 from services.core.contracts.result_model import (
@@ -19,7 +20,6 @@ from services.core.contracts.result_model import (
     REPORT_MEDIA_TYPE,
     REPORT_PDF_MEDIA_TYPE,
     SEGMENTATION_DICOM_MEDIA_TYPE,
-    StudyResult,
 )
 from services.core.runtime.stage import StageResult, read_manifest
 from services.core.runtime.stage_inputs import volume_of
@@ -28,15 +28,16 @@ from services.core.storage.port import BlobStore
 from services.reporting.domain.assemble import assemble
 from services.reporting.domain.evidence import ROLES, Evidence, evidence_of
 from services.reporting.domain.key_images import PREFERRED, KeyImage, Prepared, key_images
-from services.reporting.domain.outputs import ReportRenderer, SegmentationSource, SegmentationWriter
+from services.reporting.domain.outputs import ReportRenderer, SegmentationSource, SegmentationWriter, SheetPainter
 from services.reporting.domain.provenance import lineage_digest, lineage_of, provenance_document
 from services.reporting.errors import OutputNotPossible
 
-NIFTI, DICOM, JSON, PDF, PROVENANCE = (
+NIFTI, DICOM, JSON, PDF, PICTURE, PROVENANCE = (
     "segmentation.nii.gz",
     "segmentation.dcm",
     "report.json",
     "report.pdf",
+    "key-images.png",
     "provenance.json",
 )
 NO_TUMOUR = "SEG_EMPTY"
@@ -49,6 +50,7 @@ class ReportPorts:
     blobs: BlobStore
     segmentation: SegmentationWriter
     renderer: ReportRenderer
+    sheet: SheetPainter
 
 
 class ReportHandler:
@@ -84,7 +86,11 @@ class ReportHandler:
         checkpoint()
         result = assemble(request, evidence, lineage_digest(lineage), lost=lost, remarks=remarks)
         outputs[JSON] = blobs.put(canonical_json(to_document(result)), REPORT_MEDIA_TYPE)
-        outputs[PDF] = blobs.put(self._pdf(result, evidence, checkpoint), REPORT_PDF_MEDIA_TYPE)
+        images = self._images(evidence, checkpoint)
+        outputs[PDF] = blobs.put(self._ports.renderer.render(result, images), REPORT_PDF_MEDIA_TYPE)
+        checkpoint()
+        if images:
+            outputs[PICTURE] = blobs.put(self._ports.sheet(images), "image/png")
         checkpoint()
         run_id = run_id_for(request, self._settings_hash, [])
         document = provenance_document(request, run_id, self._settings_hash, lineage, outputs)
@@ -126,15 +132,10 @@ class ReportHandler:
             )
         )
 
-    def _pdf(self, result: StudyResult, evidence: Evidence, checkpoint: Checkpoint) -> bytes:
-        images: tuple[tuple[KeyImage, ...], ...] = ()
-        if self._with_images and evidence.segment is not None and evidence.prepare is not None:
-            images = self._images(evidence, evidence.segment, checkpoint)
-        return self._ports.renderer.render(result, images)
-
-    def _images(
-        self, evidence: Evidence, facts: SegmentFacts, checkpoint: Checkpoint
-    ) -> tuple[tuple[KeyImage, ...], ...]:
+    def _images(self, evidence: Evidence, checkpoint: Checkpoint) -> tuple[tuple[KeyImage, ...], ...]:
+        facts = evidence.segment
+        if not self._with_images or facts is None or evidence.prepare is None:
+            return ()
         prepare, segment = evidence.manifests["prepare"], evidence.manifests["segment"]
         names = [f"volume/{slot}" for slot in PREFERRED if f"volume/{slot}" in prepare.outputs]
         prepared = Prepared(

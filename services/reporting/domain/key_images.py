@@ -100,6 +100,7 @@ def _slice(volume: Volume, prepared: Prepared, plane: str, centre: tuple[int, in
     low, high = _window(volume, prepared.brain)
     shown = _oriented(volume.data, axis, centre[axis]).astype(np.float32)
     grey = np.clip((shown - low) / max(high - low, 1e-6), 0, 1) * 255
+    grey[_oriented(prepared.brain.data, axis, centre[axis]) == 0] = 0  # standardised volumes hold no picture there
     millimetres = float(volume.affine[axis, axis] * centre[axis] + volume.affine[axis, 3])
     letter = _DIRECTIONS[plane][int(millimetres >= 0)]
     return KeyImage(

@@ -39,3 +39,10 @@ class ReportRenderer(Protocol):
 
     def render(self, result: StudyResult, images: Sequence[Sequence[KeyImage]]) -> bytes:
         """An A4 document whose header band is empty on every page; equal results give equal bytes."""
+
+
+class SheetPainter(Protocol):
+    """Paints key images."""
+
+    def __call__(self, images: Sequence[Sequence[KeyImage]]) -> bytes:
+        """All rows as one PNG, for pages; equal images give equal bytes."""

@@ -48,11 +48,11 @@ def stated(shelf: Shelf, made: StageResult) -> StudyResult:
     return from_document(StudyResult, json.loads(shelf.blobs.read(made.outputs["report.json"])))
 
 
-def test_a_dicom_study_gives_all_five_outputs(shelf: Shelf) -> None:
+def test_a_dicom_study_gives_all_outputs(shelf: Shelf) -> None:
     segment = shelf.segment()
     made = report(shelf, [shelf.intake(), shelf.prepare(), segment, shelf.subtype(), shelf.compare()])
     assert set(made.outputs) == {
-        "report.json", "report.pdf", "provenance.json", "segmentation.nii.gz", "segmentation.dcm",
+        "report.json", "report.pdf", "provenance.json", "segmentation.nii.gz", "segmentation.dcm", "key-images.png",
     }  # fmt: skip
     assert (made.completeness, made.verdict, made.reasons) == (Completeness.COMPLETE, Verdict.TRUSTED, ())
     assert from_document(ReportFacts, made.facts) == ReportFacts(revision=1, predecessor=None)
