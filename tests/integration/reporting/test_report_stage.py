@@ -175,7 +175,7 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
         for name, seed, zone in (("one", "1", "UTC"), ("two", "2", "Asia/Tokyo"))
     ]
     assert written[0] == written[1]
-    assert len(written[0].splitlines()) == 5
+    assert len(written[0].splitlines()) == 6
 
 
 def test_a_request_to_stop_is_heard_between_the_steps(shelf: Shelf) -> None:
