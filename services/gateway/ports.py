@@ -12,7 +12,7 @@ from typing import Protocol, Self
 
 from services.core.contracts.enums import Completeness, Lane, Modality, Verdict
 from services.core.contracts.events import BlobRef, ManifestRef, StageOutcome, StageRequest
-from services.core.contracts.ids import JsonValue, PatientKey, RequestId, StudyKey
+from services.core.contracts.ids import JsonValue, PatientKey, StudyKey
 from services.gateway.domain.history import HistoryEvent, HistoryRow
 from services.gateway.domain.identity import Identity
 from services.gateway.domain.intake import Instance, StudyFacts, StudyRow
@@ -125,11 +125,11 @@ class StateStore(Protocol):
     def mark_sent(self, row: OutboxRow, now: datetime) -> None:
         """The message is durable on the bus."""
 
+    def forget_sent(self, before: datetime) -> None:
+        """Drops messages that were sent before this moment: the bus has them."""
+
     def pending(self, emitted_before: datetime) -> list[PendingRequest]:
         """Requests of current versions without an outcome that were last sent before this moment."""
-
-    def known_request(self, request_id: RequestId) -> bool:
-        """True when this gateway made the request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

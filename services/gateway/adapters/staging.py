@@ -9,7 +9,7 @@ import errno
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -72,7 +72,8 @@ class FolderUpload:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._stream is not None:
-            self._stream.close()
+            with suppress(OSError):  # it may be the full disk that ended the upload
+                self._stream.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def begin(self, name: str, slot: Modality | None = None) -> None:
@@ -131,6 +132,6 @@ def _full_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise NoSpace("NO_SPACE", "the disk is full", "Try again later.") from error
         raise

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from services.core.bus.topics import HEADER_REQUEST_ID, HEADER_SCHEMA, request_topic
 from services.core.contracts.documents import to_document
 from services.core.contracts.enums import Lane
 from services.core.contracts.events import ManifestRef, StageOutcome, StageRequest
-from services.core.contracts.ids import JsonValue, PatientKey, RequestId, StudyKey
+from services.core.contracts.ids import JsonValue, PatientKey, StudyKey
 from services.core.contracts.wire import decode_request, encode_outcome, encode_request
 from services.gateway.adapters import schema
 from services.gateway.adapters.database import Database
@@ -175,6 +175,11 @@ class SqlStateStore:
         with self._database.write() as connection:
             connection.execute(update(schema.outbox).where(schema.outbox.c.seq == row.seq).values(sent_at=now))
 
+    def forget_sent(self, before: datetime) -> None:
+        """Drops messages that were sent before this moment."""
+        with self._database.write() as connection:
+            connection.execute(delete(schema.outbox).where(schema.outbox.c.sent_at < before))
+
     def pending(self, emitted_before: datetime) -> list[PendingRequest]:
         """Requests of current versions without an outcome that were last sent before this moment."""
         asked = (
@@ -192,9 +197,3 @@ class SqlStateStore:
                 PendingRequest(request=decode_request(row.body), emitted_at=row.emitted_at)
                 for row in connection.execute(asked)
             ]
-
-    def known_request(self, request_id: RequestId) -> bool:
-        """True when this gateway made the request."""
-        asked = select(schema.requests.c.seq).where(schema.requests.c.request_id == request_id)
-        with self._database.read() as connection:
-            return connection.scalar(asked) is not None

@@ -36,7 +36,7 @@ def list_studies(
 ) -> StudyList:
     """Studies, newest first."""
     views = context.views.studies(limit, before)
-    more = views[-1].row.created_at.isoformat() if len(views) == limit else None
+    more = views[-1].row.created_at.isoformat().replace("+00:00", "Z") if len(views) == limit else None
     return StudyList(studies=[study_document(view) for view in views], next=more)
 
 

@@ -14,6 +14,7 @@ from services.gateway.domain.history import HistoryEvent
 from services.gateway.ports import PendingRequest, StateStore
 
 BATCH = 100
+KEEP_SENT = timedelta(days=1)
 log = logging.getLogger(__name__)
 
 
@@ -60,6 +61,7 @@ class Reconciler:
     def sweep(self) -> int:
         """Gives how many requests were sent again. Raises Transient."""
         now = self._clock.now()
+        self._state.forget_sent(now - KEEP_SENT)
         silent = [p for p in self._state.pending(now - self._budget) if self._is_silent(p, now)]
         for found in silent:
             request = found.request
