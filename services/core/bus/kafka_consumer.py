@@ -40,8 +40,7 @@ SESSION_TIMEOUT_S = 10.0
 HEARTBEAT_S = 1.0
 MAX_POLL_INTERVAL_S = 30.0
 JOIN_PATIENCE_S = 5.0
-"""kafka-python 3.0.12 forgets a join that completes between two polls and starts another, which makes all others join
-again (`join_group_async`): while the group rebalances, polls follow each other without a pause for so long."""
+"""While the group rebalances, polls follow each other without a pause for so long: see `_keep_joining`."""
 
 
 @dataclass(slots=True)
@@ -160,7 +159,7 @@ class KafkaGroupConsumer:
         with kafka_answers():
             fetched = self._client.poll(timeout_ms=int(timeout_s * 1000))
             give_up_at = time.monotonic() + JOIN_PATIENCE_S
-            while not fetched and self._rebalancing() and time.monotonic() < give_up_at:
+            while not fetched and self._keep_joining() and time.monotonic() < give_up_at:
                 fetched = self._client.poll(timeout_ms=int(SLICE_S * 1000))
         self._note_changes()
         for slot, messages in fetched.items():
@@ -170,8 +169,17 @@ class KafkaGroupConsumer:
         self._limit()
         return bool(fetched)
 
-    def _rebalancing(self) -> bool:
-        return bool(self._client.group_metadata().state == MemberState.REBALANCING)
+    def _keep_joining(self) -> bool:
+        """Whether a join is under way that the next poll has to complete.
+
+        Only a poll completes a join. kafka-python 3.0.12 forgets one that the broker answered between two polls: it
+        joins again, and with it all others (`join_group_async`), or, when new metadata had asked for the join, never
+        again (`need_rejoin`). Asking for it explicitly costs nothing while it is under way.
+        """
+        if self._client.group_metadata().state != MemberState.REBALANCING:
+            return False
+        self._client._coordinator.request_rejoin()  # noqa: SLF001 - there is no public way
+        return True
 
     def _limit(self) -> None:
         for slot, held in self._held.items():
