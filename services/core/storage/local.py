@@ -62,12 +62,22 @@ class LocalBlobStore:
 
     def put_file(self, source: Path, media_type: str, blob_class: BlobClass = BlobClass.DERIVED) -> BlobRef:
         """Stores a copy of a file durably. Raises Transient when the disk is full."""
-        return self.put_files([source], media_type, blob_class)[0]
+        self._before_put()
+        with _disk_errors():
+            fresh, digest, size = self._copied(source)
+            ref = BlobRef(digest=digest, size=size, media_type=media_type, blob_class=blob_class)
+            with _unlinked_on_error(fresh):
+                _sync(fresh)
+            self._place(fresh, self._path(ref))
+        self._after_put()
+        return ref
 
     def put_files(
         self, sources: Sequence[Path], media_type: str, blob_class: BlobClass = BlobClass.DERIVED
     ) -> list[BlobRef]:
         """Stores copies of files durably, each directory synced once. Raises Transient when the disk is full."""
+        if len(sources) == 1:  # C-STORE: not worth any thread
+            return [self.put_file(sources[0], media_type, blob_class)]
         self._before_put()
         refs: list[BlobRef] = []
         folders: set[Path] = set()
