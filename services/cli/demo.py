@@ -41,7 +41,7 @@ def demo(shared: SharedSettings, environ: Mapping[str, str], options: argparse.N
                 print(f"The study did not end within {DONE_WITHIN_S:.0f} s; read the logs below {home.logs}.")
                 return Exit.TIMED_OUT
             page = f"{gateway.url}{study['links']['page']}"
-            (out / "page.html").write_text(gateway.text(study["links"]["page"]))
+            (out / "page.html").write_text(_saved(gateway.text(study["links"]["page"]), study))
         finally:
             gateway.close()
         _show(study, out)
@@ -110,6 +110,11 @@ def _one_study(gateway: GatewayClient, source: Path, out: Path) -> Document | No
     return study
 
 
+def _saved(page: str, study: Document) -> str:
+    """The page as a file: its downloads are the files beside it."""
+    return page.replace(f'href="{study["links"]["results"]}/', 'href="').replace('href="/"', 'href="page.html"')
+
+
 def _show(study: Document, out: Path) -> None:
     report = json.loads((out / "report.json").read_text())
     print(f"\nResult     {report['completeness']}, {report['verdict']} (revision {report['revision']})")
@@ -119,7 +124,8 @@ def _show(study: Document, out: Path) -> None:
         volumes = ", ".join(f"{name} {report['volumes_ml'][name]:.1f}" for name in ("WT", "TC", "ET"))
         print(f"Volumes    {volumes} ml")
     for marker in report["markers"]:
-        chance = "" if marker["probability"] is None else f" ({marker['probability']:.2f})"
+        decided = marker["decision"] in ("positive", "negative")
+        chance = f" ({marker['probability']:.2f})" if decided else ""
         print(f"Marker     {marker['marker']}: {marker['decision']}{chance}")
     times = ", ".join(f"{s['stage']} {s['seconds']:.1f}" for s in study["stages"] if s.get("seconds") is not None)
     print(f"Seconds    {times}")
