@@ -73,6 +73,7 @@ def setup_logging(service: str, level: str, file: Path | None = None) -> None:
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger("services").setLevel(level)
+    logging.captureWarnings(capture=True)  # a library's warning may quote a header: it goes the way of its logs
 
 
 def _foreign(record: logging.LogRecord) -> str:

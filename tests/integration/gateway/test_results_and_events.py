@@ -107,6 +107,7 @@ def test_health_and_metrics_have_a_port_of_their_own(gateway: RunningGateway) ->
     gateway.post_files(four_sequences())
     metrics = httpx.get(f"http://{gateway.health}/metrics").text
     assert 'glioserve_uploads_total{door="http",result="accepted"} 1.0' in metrics
+    assert 'glioserve_http_requests_total{method="POST",route="/studies",status="201"} 1.0' in metrics
     assert httpx.get(f"http://{gateway.health}/ready").is_success
     assert gateway.http.get("/health/live").json() == {"live": True}
     assert gateway.http.get("/health/ready").is_success
