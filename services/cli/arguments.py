@@ -31,6 +31,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     demo = commands.add_parser("demo", help="start, send one phantom study, show what comes out")
     demo.add_argument("--study", metavar="FOLDER", help="your own study of DICOM or NIfTI instead of the phantom")
     demo.add_argument("--out", metavar="DIR", help="where results go; default: <home>/demo/results")
+    token = commands.add_parser("token", help="make a bearer token for the gateway; only its hash is kept")
+    token.add_argument("name", metavar="NAME", help="whose token it is")
+    token.add_argument("--file", required=True, help="the file that GLIOSERVE_GATEWAY__TOKENS names")
     _json(commands.add_parser("doctor", help="what this machine lacks, and the command that brings it"))
     return parser.parse_args(argv)
 

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 from pydantic import Field, SecretStr
 
@@ -16,6 +17,7 @@ from services.cli.doctor import Finding, examine
 from services.cli.exit_codes import Exit
 from services.cli.gateway_client import GatewayClient, NotFound
 from services.cli.supervisor import SERVICES, Supervisor
+from services.cli.token import make_token
 from services.core.contracts.errors import GlioServeError, Refused, Transient
 from services.core.runtime.home import Home, read_endpoints
 from services.core.runtime.settings import ServiceSettings, SettingsError, SharedSettings, load, load_shared
@@ -44,6 +46,9 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             return _up(shared, environ, options)
         if options.command == "doctor":
             return _doctor(examine(shared), options)
+        if options.command == "token":
+            print(make_token(options.name, Path(options.file)))
+            return Exit.OK
         if options.command == "demo":
             return demo(shared, environ, options)
         return _converse(shared, environ, options)

@@ -23,6 +23,8 @@ if missing; then
     exit 8
   fi
 fi
+free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
+[ -x .venv/bin/glioserve ] || [ "$free" -ge 3 ] || { echo "3 GiB of disk are needed here; $free are free." >&2; exit 8; }
 [ "$(uname -m)" = x86_64 ] || { echo "Triton's wheel needs an x86-64 machine; this is $(uname -m)." >&2; exit 8; }
 
 environment() { # folder, pins, then what is installed on top

@@ -13,6 +13,7 @@ from services.cli.gateway_client import NotFound
 from services.cli.source import assignments, collect
 from services.cli.study_commands import exit_of
 from services.core.contracts.errors import GlioServeError, Permanent, Refused, Transient
+from services.core.security.tokens import BearerTokens
 
 pytestmark = pytest.mark.unit
 
@@ -70,3 +71,14 @@ def test_without_a_running_gateway_the_command_says_how_to_start_one(
 def test_an_unknown_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(parse(["status"]), {"GLIOSERVE_HOEM": "x"}) is Exit.USAGE
     assert "GLIOSERVE_HOEM" in capsys.readouterr().err
+
+
+def test_a_token_is_shown_once_and_only_its_hash_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "tokens"
+    assert run(parse(["token", "pacs", "--file", str(file)]), {}) is Exit.OK
+    token = capsys.readouterr().out.strip()
+    assert BearerTokens.from_file(file).owner_of(token) == "pacs"
+    assert token not in file.read_text()
+    assert file.stat().st_mode & 0o077 == 0
+    assert run(parse(["token", "pacs", "--file", str(file)]), {}) is Exit.REFUSED
+    assert BearerTokens.from_file(file).owner_of(token) == "pacs"
