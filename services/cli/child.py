@@ -19,13 +19,17 @@ MAX_LOG_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildSpec:
-    """What to run: name, command, whole environment, log file, niceness, and what to tidy before each start."""
+    """What to run: name, command, whole environment, log file, niceness, and what to tidy before each start.
+
+    The back-off doubles with every end of a process that ran for less than `healthy_after_s`.
+    """
 
     name: str
     argv: Sequence[str]
     environ: Mapping[str, str]
     log: Path
     nice: int = 0
+    healthy_after_s: float = HEALTHY_AFTER_S
     before_start: Callable[[], object] = lambda: None
 
 
@@ -68,7 +72,8 @@ class Child:
         code = self.process.poll()
         if code is None:
             return None
-        self._backoff_s = FIRST_BACKOFF_S if now - self._started_at > HEALTHY_AFTER_S else self._backoff_s * 2
+        lived_s = now - self._started_at
+        self._backoff_s = FIRST_BACKOFF_S if lived_s > self.spec.healthy_after_s else self._backoff_s * 2
         self._not_before = now + min(self._backoff_s, MAX_BACKOFF_S)
         self._forget()
         return code

@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr
 
 from services.cli import study_commands
 from services.cli.demo import demo
-from services.cli.doctor import Finding, examine
+from services.cli.doctor import examine
 from services.cli.exit_codes import Exit
 from services.cli.gateway_client import GatewayClient, NotFound
 from services.cli.supervisor import SERVICES, Supervisor
@@ -42,16 +42,8 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Runs a command; says on standard error what went wrong and what to do."""
     try:
         shared = load_shared(environ)
-        if options.command == "up":
-            return _up(shared, environ, options)
-        if options.command == "doctor":
-            return _doctor(examine(shared), options)
-        if options.command == "token":
-            print(make_token(options.name, Path(options.file)))
-            return Exit.OK
-        if options.command == "demo":
-            return demo(shared, environ, options)
-        return _converse(shared, environ, options)
+        command = LOCAL.get(options.command, _converse)
+        return command(shared, environ, options)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return Exit.USAGE
@@ -97,7 +89,13 @@ def _up(shared: SharedSettings, environ: Mapping[str, str], options: argparse.Na
     return Supervisor(shared, environ, only).run(lambda text: print(text, flush=True))
 
 
-def _doctor(findings: list[Finding], options: argparse.Namespace) -> int:
+def _token(_: SharedSettings, __: Mapping[str, str], options: argparse.Namespace) -> int:
+    print(make_token(options.name, Path(options.file)))
+    return Exit.OK
+
+
+def _doctor(shared: SharedSettings, _: Mapping[str, str], options: argparse.Namespace) -> int:
+    findings = examine(shared)
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -105,3 +103,7 @@ def _doctor(findings: list[Finding], options: argparse.Namespace) -> int:
             mark = "ok     " if finding.ok else "MISSING" if finding.needed else "absent "
             print(f"{mark} {finding.name}: {finding.found}" + ("" if finding.ok else f"\n        {finding.how}"))
     return Exit.OK if all(finding.ok or not finding.needed for finding in findings) else Exit.MACHINE
+
+
+Command = Callable[[SharedSettings, Mapping[str, str], argparse.Namespace], int]
+LOCAL: Mapping[str, Command] = {"up": _up, "demo": demo, "doctor": _doctor, "token": _token}

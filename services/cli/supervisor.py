@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.cli.child import Child, ChildSpec
+from pydantic import Field
+
+from services.cli.child import HEALTHY_AFTER_S, Child, ChildSpec
 from services.core.contracts.errors import Refused
 from services.core.runtime.home import Home, publish_endpoints
-from services.core.runtime.settings import SharedSettings
+from services.core.runtime.settings import ServiceSettings, SharedSettings, load
 from services.core.storage.local import LocalBlobStore
 from services.core.triton.server import TritonSpec, triton_command
 from services.core.triton.shared_memory import sweep_shared_memory
@@ -31,6 +33,14 @@ TICK_S = 0.1
 DRAIN_S = 20.0
 WARD_NICE = 5
 log = logging.getLogger(__name__)
+
+
+class SupervisorSettings(ServiceSettings):
+    """GLIOSERVE_SUPERVISOR__HEALTHY_AFTER_S."""
+
+    healthy_after_s: float = Field(
+        default=HEALTHY_AFTER_S, gt=0, description="A process that ran so long is restarted without a longer back-off."
+    )
 
 
 class Supervisor:
@@ -45,6 +55,7 @@ class Supervisor:
         self._home = Home(shared.home.resolve())
         self._shared = shared
         self._environ = dict(environ)
+        self._healthy_after_s = load(SupervisorSettings, "supervisor", environ).healthy_after_s
         self._only = [name for name in SERVICES if name in only]
         self._stopping = False
 
@@ -114,8 +125,9 @@ class Supervisor:
             yield ChildSpec(
                 name=TRITON,
                 argv=launch.argv,
-                environ=launch.env,
+                environ={**launch.env, "GLIOSERVE_HOME": str(self._home.root)},  # tells whose process it is
                 log=self._log(TRITON),
+                healthy_after_s=self._healthy_after_s,
                 before_start=lambda: sweep_shared_memory(self._home.shm_prefix),
             )
         for name in self._only:
@@ -126,6 +138,7 @@ class Supervisor:
                     environ=environ,
                     log=self._log(name),
                     nice=WARD_NICE if name in STAGES else 0,
+                    healthy_after_s=self._healthy_after_s,
                 )
 
     def _log(self, name: str) -> Path:
