@@ -49,11 +49,8 @@ class Surroundings:
 def draw_labels(rng: np.random.Generator, here: Surroundings, plan: TumourPlan) -> NDArray[np.uint8]:
     """Labels whose WT has the plan's volume and whose TC has the plan's share of it, to a few voxels."""
     labels = np.zeros(here.grid.shape, dtype=np.uint8)
-    whole = _whole(rng, here, plan)
-    if not whole.any():
-        return labels
-    core = _core(rng, here, whole, plan)
-    labels[whole] = Label.SNFH
+    core = _core(rng, here, plan)
+    labels[_whole(rng, here, core, plan)] = Label.SNFH
     labels[core] = Label.NCR
     if plan.enhances:
         depth = ndimage.distance_transform_edt(core, sampling=here.grid.spacing) - 0.5 * here.grid.spacing[0]
@@ -88,39 +85,51 @@ def soft_fractions(
     return {name: (part / total).astype(np.float32) for name, part in parts.items()}
 
 
-def _whole(rng: np.random.Generator, here: Surroundings, plan: TumourPlan) -> NDArray[np.bool_]:
+def _core(rng: np.random.Generator, here: Surroundings, plan: TumourPlan) -> NDArray[np.bool_]:
+    """The solid tumour: round, lobulated, no respecter of grey and white or of narrow sulci."""
     spacing = here.grid.spacing[0]
-    solid = here.log_density > np.log(0.5)
-    tissue = ((here.white + here.grey > 0.5) | solid) & (here.log_density > FAINTEST)
-    fingers = FINGERS * (2 * ndimage.gaussian_filter(here.white, 2.0 / spacing) - 1)
-    rugged = RUGGED * here.noise(rng, 9.0)
-    score = ndimage.gaussian_filter(here.log_density, 1.0 / spacing) + fingers * _far(here) + rugged
-    wanted = round(plan.volume_ml / here.grid.voxel_ml)
-    whole = _largest_of_size(np.where(tissue, score, -np.inf), wanted)
-    return _without_holes(whole, spacing)
-
-
-def _far(here: Surroundings) -> Map:
-    """0 inside the solid tumour, 1 where cells are sparse: the core is no respecter of grey and white."""
-    sparse: Map = np.clip(1 - 1.2 * np.exp(here.log_density), 0, 1)
-    return sparse
-
-
-def _core(
-    rng: np.random.Generator, here: Surroundings, whole: NDArray[np.bool_], plan: TumourPlan
-) -> NDArray[np.bool_]:
     radius = (3 * plan.volume_ml * plan.core_fraction * 1000 / (4 * np.pi)) ** (1 / 3)
-    width = max(2.0, 0.35 * radius) / here.grid.spacing[0]
-    smooth = np.log(ndimage.gaussian_filter(np.exp(here.log_density), width) + 1e-4)
-    score = smooth + 0.25 * here.noise(rng, 14.0)
-    wanted = round(np.count_nonzero(whole) * plan.core_fraction)
-    core = _largest_of_size(np.where(whole, score, -np.inf), wanted)
-    return _without_holes(core, here.grid.spacing[0]) & whole
+    smooth = ndimage.gaussian_filter(np.exp(here.log_density), max(2.0, 0.28 * radius) / spacing)
+    score = np.log(smooth + 1e-4) + 0.4 * here.noise(rng, 16.0) + 0.12 * here.noise(rng, 7.0)
+    wanted = round(plan.volume_ml * plan.core_fraction / here.grid.voxel_ml)
+    return _without_holes(_largest_of_size(np.where(_tissue(here), score, -np.inf), wanted), spacing)
+
+
+def _whole(
+    rng: np.random.Generator, here: Surroundings, core: NDArray[np.bool_], plan: TumourPlan
+) -> NDArray[np.bool_]:
+    """Core and oedema: where cells are sparse the border runs along white matter."""
+    spacing = here.grid.spacing[0]
+    fingers = FINGERS * (2 * ndimage.gaussian_filter(here.white, 2.0 / spacing) - 1)
+    sparse = np.clip(1 - 1.2 * np.exp(here.log_density), 0, 1)
+    score = ndimage.gaussian_filter(here.log_density, 1.0 / spacing) + fingers * sparse
+    score += RUGGED * here.noise(rng, 9.0)
+    score[core] = np.inf
+    wanted = round(plan.volume_ml / here.grid.voxel_ml)
+    ranked = np.where(_tissue(here) | core, score, -np.inf)
+    size = float(wanted)
+    best, least = core, float("inf")
+    for _ in range(4):  # filling holes adds voxels: ask for fewer
+        whole = _without_holes(_largest_of_size(ranked, max(1, round(size))) | core, spacing)
+        excess = int(np.count_nonzero(whole)) - wanted
+        if abs(excess) < least:
+            best, least = whole, abs(excess)
+        if least <= 0.02 * wanted:
+            break
+        size -= 0.6 * excess
+    return best
+
+
+def _tissue(here: Surroundings) -> NDArray[np.bool_]:
+    """Where the lesion may lie: brain but not CSF, save where solid tumour has filled it."""
+    solid = here.log_density > np.log(0.5)
+    allowed: NDArray[np.bool_] = ((here.white + here.grey > 0.5) | solid) & (here.log_density > FAINTEST)
+    return allowed
 
 
 def _largest_of_size(score: Map, wanted: int) -> NDArray[np.bool_]:
     """The largest connected part of a level set of `score`, at the level where it has about `wanted` voxels."""
-    ranked = np.sort(score[np.isfinite(score)])[::-1]
+    ranked = np.sort(score[score > -np.inf])[::-1]
     chosen = np.zeros(score.shape, dtype=bool)
     if wanted < 1 or ranked.size == 0:
         return chosen
