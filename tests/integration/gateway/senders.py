@@ -1,13 +1,24 @@
-"""Senders of DICOM instances: a STOW-RS request as its bytes, and what the answer says."""
+"""Senders of DICOM instances: a STOW-RS request as its bytes and what the answer says, and a C-STORE SCU."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import io
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from pydicom import Dataset, dcmread
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.association import Association
 
+from services.core.runtime.home import Home, read_endpoints
+from tests.integration.gateway.dicom_files import MR
 from tests.integration.gateway.running import RunningGateway
 
 BOUNDARY = "a-boundary-of-the-tests"
@@ -67,3 +78,64 @@ class Stored:
 def stow(gateway: RunningGateway, instances: Iterable[bytes], study_uid: str = "", **headers: str) -> Stored:
     path = f"/dicomweb/studies/{study_uid}".rstrip("/")
     return Stored(gateway.http.post(path, content=related(instances), headers={"Content-Type": RELATED, **headers}))
+
+
+TITLE = "SCANNER"
+VERIFICATION = "1.2.840.10008.1.1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """How an SCU calls, and what it proposes."""
+
+    calling: str = TITLE
+    called: str = "GLIOSERVE"
+    classes: Sequence[str] = (MR, VERIFICATION)
+    syntaxes: Sequence[str] = (ExplicitVRLittleEndian,)
+    tls: ssl.SSLContext | None = None
+
+    def request(self, home: Home) -> Association:
+        """An association, or what became of it."""
+        host, port = _listener(home)
+        entity = AE(self.calling)
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
+        for sop_class in self.classes:
+            entity.add_requested_context(sop_class, list(self.syntaxes))
+        tls = (self.tls, host) if self.tls else None
+        return entity.associate(host, int(port), ae_title=self.called, tls_args=tls)
+
+    def is_rejected(self, home: Home) -> bool:
+        """Asks in a process of its own: rejected, pynetdicom's SCU leaves its socket to the garbage collector."""
+        host, port = _listener(home)
+        command = [sys.executable, "-m", "pynetdicom", "echoscu", "-aet", self.calling, "-aec", self.called, host, port]
+        answered = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        assert answered.returncode == 0 or "Association Rejected" in answered.stderr, answered.stderr
+        return answered.returncode != 0
+
+    @contextmanager
+    def associated(self, home: Home) -> Iterator[Association]:
+        """An association that was accepted."""
+        association = self.request(home)
+        assert association.is_established
+        try:
+            yield association
+        finally:
+            if association.is_established:
+                association.release()
+
+    def store(self, home: Home, instances: Iterable[bytes | Dataset]) -> list[int]:
+        """The status of each instance; -1: no answer came."""
+        with self.associated(home) as association:
+            return [status_of(association, instance) for instance in instances]
+
+
+def _listener(home: Home) -> tuple[str, str]:
+    host, _, port = read_endpoints(home)["gateway"]["dicom"].rpartition(":")
+    return host, port
+
+
+def status_of(association: Association, instance: bytes | Dataset) -> int:
+    data_set = dcmread(io.BytesIO(instance)) if isinstance(instance, bytes) else instance
+    if not association.is_established:
+        return -1
+    return int(association.send_c_store(data_set).get("Status", -1))
