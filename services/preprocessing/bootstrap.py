@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from services.core.runtime.process import Process
 from services.core.runtime.settings import load
 from services.core.runtime.stage_process import Built
@@ -16,13 +18,15 @@ from services.preprocessing.settings import PrepareSettings
 def build(process: Process, blobs: BlobStore) -> Built:
     """The stage's handler. Raises SettingsError on unusable settings."""
     settings = load(PrepareSettings, "preprocessing", process.environ)
-    return Built(handler=PrepareHandler(blobs, tools(blobs, settings), settings), checks={})
+    return Built(
+        handler=PrepareHandler(blobs, tools(blobs, settings, process.home.run / "preprocessing"), settings), checks={}
+    )
 
 
-def tools(blobs: BlobStore, settings: PrepareSettings) -> Tools:
-    """The real adapters behind the handler's ports."""
+def tools(blobs: BlobStore, settings: PrepareSettings, scratch: Path) -> Tools:
+    """The real adapters behind the handler's ports. `scratch`: a folder for the registration's own small files."""
     return Tools(
         intake=FileIntake(blobs),
-        registration=ElastixRegistration(settings.threads),
+        registration=ElastixRegistration(settings.threads, scratch),
         bias=N4(settings.n4_grid_mm, settings.n4_iterations, settings.threads) if settings.n4 else None,
     )

@@ -1,4 +1,4 @@
-"""Child process that decodes compressed pixels: a list of [DICOM file, npy file to write] as JSON on its input.
+"""Child process that decodes compressed pixels: paths as a JSON list on its input, npy on its output.
 
 It dies with its parent and may use 4 GiB of memory. Any failure is an exit code; its texts would quote the file.
 """
@@ -6,7 +6,9 @@ It dies with its parent and may use 4 GiB of memory. Any failure is an exit code
 from __future__ import annotations
 
 import ctypes
+import io
 import json
+import os
 import resource
 import signal
 import sys
@@ -24,14 +26,18 @@ _FAILURES: tuple[type[Exception], ...] = (*PARSE_ERRORS, RuntimeError, MemoryErr
 
 
 def main() -> int:
-    """Decodes all files of the list; 0 when every one is written."""
+    """Decodes all files of the list, in order; 0 when every one is written."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     warnings.simplefilter("ignore")
     try:
-        for source, target in json.load(sys.stdin):
-            np.save(target, _stored(source), allow_pickle=False)
+        with os.fdopen(os.dup(1), "wb") as answer:
+            os.dup2(2, 1)  # a codec that prints must not spoil the answer
+            for source in json.load(sys.stdin):
+                packed = io.BytesIO()
+                np.save(packed, _stored(source), allow_pickle=False)
+                answer.write(packed.getbuffer())
     except _FAILURES:
         return 1
     return 0

@@ -5,13 +5,12 @@ The codecs are native code fed with outside bytes: a crash, a hang or a memory b
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,47 +69,34 @@ def _meaningful_bits(stored: NDArray[np.int64], dataset: Dataset) -> NDArray[np.
 
 
 def _decoded(files: Sequence[DicomFile], pulse: Callable[[], None]) -> list[NDArray[np.int64]]:
-    """Frames (frame, row, column) of each file, as unsigned stored values."""
-    with tempfile.TemporaryDirectory(prefix="glioserve-decode-") as folder:
-        jobs = [[str(file.path), f"{folder}/{number}.npy"] for number, file in enumerate(files)]
-        command = [sys.executable, "-m", "services.core.imaging.dicom_decode"]
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            _feed(child, json.dumps(jobs).encode())
-            _wait(child, pulse)
-        finally:
-            child.kill()
-            child.wait()
-        return [_loaded(Path(path), file) for (_, path), file in zip(jobs, files, strict=True)]
-
-
-def _feed(child: subprocess.Popen[bytes], jobs: bytes) -> None:
-    if child.stdin is None:
-        raise ValueError("the decoder has no input")
+    """Frames (frame, row, column) of each file, as unsigned stored values. They come back through a pipe."""
+    command = [sys.executable, "-m", "services.core.imaging.dicom_decode"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
-        child.stdin.write(jobs)
-        child.stdin.close()
-    except BrokenPipeError as error:
-        raise _damaged("the decoder did not start") from error
+        answer = io.BytesIO(_answer(child, json.dumps([str(file.path) for file in files]).encode(), pulse))
+    finally:
+        child.kill()
+        child.wait()
+    if child.returncode:
+        raise _damaged("the decoder crashed" if child.returncode < 0 else "the decoder refused the pixel data")
+    return [_loaded(answer, file) for file in files]
 
 
-def _wait(child: subprocess.Popen[bytes], pulse: Callable[[], None]) -> None:
+def _answer(child: subprocess.Popen[bytes], paths: bytes, pulse: Callable[[], None]) -> bytes:
     deadline = time.monotonic() + DECODE_TIMEOUT_S
+    unsent: bytes | None = paths
     while True:
         try:
-            code = child.wait(_POLL_S)
-        except subprocess.TimeoutExpired:
+            return child.communicate(unsent, timeout=_POLL_S)[0]
+        except subprocess.TimeoutExpired:  # it may be called again, without input, and loses nothing
+            unsent = None
             if time.monotonic() > deadline:
                 raise _damaged("the decoder did not come to an end") from None
             pulse()
-            continue
-        if code:
-            raise _damaged("the decoder crashed" if code < 0 else "the decoder refused the pixel data")
-        return
 
 
-def _loaded(path: Path, file: DicomFile) -> NDArray[np.int64]:
-    frames = np.load(path, allow_pickle=False)
+def _loaded(answer: io.BytesIO, file: DicomFile) -> NDArray[np.int64]:
+    frames = np.load(answer, allow_pickle=False)
     expected = (frames_of(file.dataset), int(file.dataset.Rows), int(file.dataset.Columns))
     if frames.size != np.prod(expected):
         raise Refused("CONTRADICTORY_HEADER", "the decoded pixels do not fit the size that the header states")

@@ -30,8 +30,9 @@ MAX_EDGE = 2048
 MAX_DATA_BYTES = 1 << 30
 MAX_EXTENSION_BYTES = 16 << 20
 MAX_TRAILING_BYTES = 1 << 20
+SMALL_BYTES = 64 << 20
 MAX_RATIO = 500
-"""Above this factor a gzip file repeats one byte and holds no image: deflate itself ends near 1030."""
+"""Above this factor a gzip file repeats one byte and holds no image (deflate ends near 1030); small ones may."""
 
 _CHUNK = 1 << 20
 _REAL_KINDS = "iuf"
@@ -136,7 +137,7 @@ def _header(stream: Stream, file_bytes: int, *, compressed: bool) -> NiftiHeader
     total = offset + data_bytes
     if data_bytes > MAX_DATA_BYTES:
         raise Refused("NIFTI_TOO_LARGE", f"the header announces {data_bytes} bytes of voxels")
-    if compressed and total > MAX_RATIO * file_bytes:
+    if compressed and total > max(MAX_RATIO * file_bytes, SMALL_BYTES):
         raise Refused("NIFTI_TOO_LARGE", f"{file_bytes} compressed bytes would become {total}: this is no image")
     if not compressed and total > file_bytes:
         raise _truncated(total - file_bytes)

@@ -9,6 +9,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -24,8 +26,9 @@ _SEED = "20261"
 class ElastixRegistration:
     """The port `handlers.Registration`. One registration at a time in a process: ITK uses all its threads for it."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, scratch: Path) -> None:
         self._threads = threads
+        self._scratch = scratch
         self._one = threading.Lock()
 
     def align(self, fixed: Volume, moving: Volume, start: Affine, pulse: Callable[[], None]) -> Affine:
@@ -51,12 +54,21 @@ class ElastixRegistration:
         search.SetMovingImage(moved(moving, np.linalg.inv(start).astype(np.float64)))
         search.SetParameterMap(_parameters(steps))
         try:
-            with self._one, _quiet_stdout():
+            with self._one, _quiet_stdout(), self._output_folder() as folder:
+                search.SetOutputDirectory(folder)
                 search.Execute()
         except RuntimeError as error:
             raise Refused("REGISTRATION_FAILED", "the registration found no transform") from error
         found: Affine = start @ _found(search.GetTransformParameterMap()[0])
         return found
+
+    @contextmanager
+    def _output_folder(self) -> Iterator[str]:
+        """Elastix always writes its result there; the image, which nobody reads, goes to the null device."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=self._scratch, prefix="elastix-") as folder:
+            Path(folder, "result.0.nii").symlink_to(os.devnull)
+            yield folder
 
 
 _COARSE = {"ImagePyramidSchedule": ["2"] * 3 + ["1"] * 3, "MaximumNumberOfIterations": ["150"], "Samples": ["2000"]}
@@ -79,7 +91,8 @@ def _parameters(steps: dict[str, list[str]]) -> sitk.ParameterMap:
         "Interpolator": ["LinearInterpolator"],
         "AutomaticTransformInitialization": ["false"],
         "AutomaticScalesEstimation": ["true"],
-        "WriteResultImage": ["false"],
+        "ResultImageFormat": ["nii"],
+        "ResultImagePixelType": ["unsigned char"],
         "ResampleInterpolator": ["FinalNearestNeighborInterpolator"],  # elastix resamples in any case
         "FinalBSplineInterpolationOrder": ["0"],
     }

@@ -16,6 +16,7 @@ from services.core.imaging.volume import Grid, Volume
 from services.preprocessing.domain.series import Placed, Pulse
 
 MASK_MM = 2.0
+SMALLEST_HEAD_MM = 60.0
 EDGE_VOXELS = 100
 _EROSIONS_MM = (4.0, 6.0, 8.0, 10.0)
 _USUAL_ML = 1900.0
@@ -119,6 +120,8 @@ def _egg(head: NDArray[np.bool_]) -> NDArray[np.float32]:
     half = np.array([*np.maximum((high - low) / 2, 20), 80 / MASK_MM])
     axes = np.ogrid[tuple(slice(0, edge) for edge in head.shape)]
     squares = [((axis - m) / h) ** 2 for axis, m, h in zip(axes, middle, half, strict=True)]
+    if (high - low).min() * MASK_MM < SMALLEST_HEAD_MM:
+        raise Refused("EMPTY_BRAIN", "no head was found in the images", "Send series that show the whole head.")
     distance: NDArray[np.float32] = np.sqrt(squares[0] + squares[1] + squares[2]).astype(np.float32)
     return distance
 
