@@ -27,15 +27,16 @@ WITHIN_S = 180.0
 class Supervised:
     """Starts the gateway of a home, and again whenever it was killed."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, **settings: str) -> None:
         self.home = home
+        self._settings = settings
         self.ends: list[int] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._process: subprocess.Popen[bytes] | None = None
 
     def _run(self) -> None:
-        environ = {"GLIOSERVE_HOME": str(self.home.root), "PATH": os.environ["PATH"]}
+        environ = {"GLIOSERVE_HOME": str(self.home.root), "PATH": os.environ["PATH"], **self._settings}
         while not self._stop.is_set():
             with (self.home.logs / "gateway.log").open("ab") as log:
                 self._process = subprocess.Popen([sys.executable, "-m", "services.gateway"], env=environ, stderr=log)
@@ -49,6 +50,11 @@ class Supervised:
         except (httpx.TransportError, KeyError):
             return None
         return answer if answer.is_success else None
+
+    def kill(self) -> None:
+        """kill -9, now."""
+        assert self._process is not None
+        self._process.kill()
 
     @contextmanager
     def running(self) -> Iterator[None]:
