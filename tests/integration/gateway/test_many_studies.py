@@ -58,7 +58,8 @@ def test_each_ends_with_one_current_result_that_names_the_latest_earlier_study(g
     for (patient, visit), study in studies.items():
         report, compare = last(stages, Stage.REPORT, study), last(stages, Stage.COMPARE, study)
         assert gateway.study(study)["revision"] == report.revision
-        assert report.input("predecessor") is not None
+        reports = [r for r in stages.seen if r.stage is Stage.REPORT and r.study.study == study]
+        assert bool(report.input("predecessor")) == (len(reports) > 1)
         expected = [segment_run(stages, studies[patient, earlier]) for earlier in range(visit)]
         assert [ref.run_id for ref in compare.priors()] == expected
 
