@@ -44,7 +44,7 @@ def test_a_nifti_study_comes_out_with_a_mask_on_its_own_grid(stack: Stack, tmp_p
     document = stack.wait_done(study)
     assert document["completeness"] == "complete"
     results = fetched(stack, study, tmp_path / "out")
-    assert {"report.json", "report.pdf", "segmentation.nii.gz", "provenance.json"} == set(results)
+    assert {"report.json", "report.pdf", "key-images.png", "segmentation.nii.gz", "provenance.json"} == set(results)
     sent = image(tmp_path / "study" / "t1c.nii.gz")
     mask = image(results["segmentation.nii.gz"])
     assert mask.shape == sent.shape

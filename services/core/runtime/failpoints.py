@@ -1,7 +1,8 @@
 """Places where a test may break a process, by name and exactly once.
 
 Each line of `<home>/run/failpoints/<name>` is an action that the next passage takes and removes: `kill` (SIGKILL to
-itself) or `transient` (raises Transient). Without that folder a failpoint costs nothing; production never has it.
+itself), `transient` (raises Transient) or `pass`. Without that folder a failpoint costs nothing; production never has
+it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Failpoint = Literal[
 NAMES: tuple[str, ...] = get_args(Failpoint)
 
 
-Action = Literal["kill", "transient"]
+Action = Literal["kill", "transient", "pass"]
 _EACH = "transient-each"
 
 
