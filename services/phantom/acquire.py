@@ -44,12 +44,12 @@ def draw_matters(rng: np.random.Generator, spec: PhantomSpec, plan: TumourPlan |
     for matter, base in TISSUES.items():
         pd, t1, t2 = np.exp(np.clip(rng.normal(0, 0.04, 3), -0.1, 0.1)) * (base.pd, base.t1, base.t2)
         matters[matter] = Relaxation(pd=min(float(pd), 1.0), t1=float(t1), t2=float(t2), gd=base.gd)
-    wet = float(rng.uniform(0, 1))  # from protein-rich debris to fluid: T1 and T2 rise together
+    wet = float(rng.uniform(0, 1)) ** 0.75  # from protein-rich debris to fluid: T1 and T2 rise together
     core = Relaxation(
         pd=0.85,
         t1=1050 + 1750 * wet,
         t2=110 + 150 * wet * float(rng.uniform(0.9, 1.1)),
-        gd=float(rng.uniform(0.02, 0.06)),
+        gd=float(rng.uniform(0.03, 0.09)),
     )
     matters[Matter.ENHANCING] = replace(matters[Matter.ENHANCING], gd=float(rng.uniform(0.06, 0.22)))
     if plan is not None:
