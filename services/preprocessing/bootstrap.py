@@ -25,8 +25,9 @@ def build(process: Process, blobs: BlobStore) -> Built:
 
 def tools(blobs: BlobStore, settings: PrepareSettings, scratch: Path) -> Tools:
     """The real adapters behind the handler's ports. `scratch`: a folder for the registration's own small files."""
+    iterations = [int(count) for count in settings.n4_iterations.split(",")]
     return Tools(
         intake=FileIntake(blobs),
         registration=ElastixRegistration(settings.threads, scratch),
-        bias=N4(settings.n4_grid_mm, settings.n4_iterations, settings.threads) if settings.n4 else None,
+        bias=N4(settings.n4_grid_mm, iterations, settings.threads) if settings.n4 else None,
     )

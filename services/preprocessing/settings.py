@@ -18,8 +18,11 @@ class PrepareSettings(ServiceSettings):
     n4_grid_mm: float = Field(
         default=8.0, ge=4, le=16, description="Grid on which N4 works.", json_schema_extra=_RESULT
     )
-    n4_iterations: tuple[int, ...] = Field(
-        default=(50, 50), min_length=1, max_length=4, description="N4 iterations a level.", json_schema_extra=_RESULT
+    n4_iterations: str = Field(
+        default="50,50",
+        pattern=r"^[1-9]\d{0,2}(,[1-9]\d{0,2}){0,3}$",
+        description="N4 iterations, one number a level.",
+        json_schema_extra=_RESULT,
     )
     aligned_mm: float = Field(
         default=0.4,
