@@ -8,7 +8,9 @@ serves leases.
 from __future__ import annotations
 
 import fcntl
+import random
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -105,13 +107,31 @@ def answering() -> Iterator[None]:
 def writing(db: sqlite3.Connection) -> Iterator[None]:
     """One write transaction: all of it or nothing. Raises BusUnavailable."""
     with answering():
-        db.execute("BEGIN IMMEDIATE")
+        _begin(db)
         try:
             yield
             db.execute("COMMIT")
         finally:
             if db.in_transaction:
                 db.execute("ROLLBACK")
+
+
+def _begin(db: sqlite3.Connection) -> None:
+    """Takes the write lock, trying often and at random: SQLite's own back-off can starve a process for seconds."""
+    give_up_at = time.monotonic() + BUSY_TIMEOUT_S
+    db.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                    raise
+                time.sleep(random.uniform(0.0005, 0.003))  # noqa: S311 - no secret
+            else:
+                return
+    finally:
+        db.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
 
 
 def topic_id(db: sqlite3.Connection, name: str) -> int | None:
