@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 import httpx
 
 from services.core.contracts.errors import GlioServeError, Refused, Transient
 
 Document: TypeAlias = dict[str, Any]
+PATIENT_HEADER = "GlioServe-Patient"
 UPLOAD_TIMEOUT = httpx.Timeout(30.0, write=300.0, read=300.0)
 
 
@@ -37,13 +39,17 @@ class Submission:
     lane: str = "routine"
     patient: str | None = None
     acquired: str | None = None
-    sequences: Mapping[str, str] = ()  # type: ignore[assignment]
+    sequences: Mapping[str, str] = field(default_factory=dict)
 
     def parameters(self) -> list[tuple[str, str]]:
-        """Query parameters of the upload."""
-        named = [("lane", self.lane), ("patient", self.patient), ("acquired", self.acquired)]
+        """Query parameters of the upload. The patient is none of them: proxies log addresses."""
+        named = [("lane", self.lane), ("acquired", self.acquired)]
         chosen = [(key, value) for key, value in named if value is not None]
-        return chosen + [("sequence", f"{slot}={name}") for slot, name in dict(self.sequences).items()]
+        return chosen + [("sequence", f"{slot}={name}") for slot, name in self.sequences.items()]
+
+    def headers(self) -> dict[str, str]:
+        """Headers of the upload."""
+        return {} if self.patient is None else {PATIENT_HEADER: quote(self.patient)}
 
 
 class GatewayClient:
@@ -64,13 +70,13 @@ class GatewayClient:
         with ExitStack() as stack:
             if only is not None and only.suffix.lower() == ".zip":
                 content = stack.enter_context(only.open("rb"))
-                headers = {"Content-Type": "application/zip", "Content-Length": str(only.stat().st_size)}
+                length = {"Content-Type": "application/zip", "Content-Length": str(only.stat().st_size)}
                 return self._document(
                     "POST",
                     "/studies",
                     params=submission.parameters(),
                     content=content,
-                    headers=headers,
+                    headers=submission.headers() | length,
                     timeout=UPLOAD_TIMEOUT,
                 )
             files = [
@@ -78,7 +84,12 @@ class GatewayClient:
                 for file in submission.files
             ]
             return self._document(
-                "POST", "/studies", params=submission.parameters(), files=files, timeout=UPLOAD_TIMEOUT
+                "POST",
+                "/studies",
+                params=submission.parameters(),
+                files=files,
+                headers=submission.headers(),
+                timeout=UPLOAD_TIMEOUT,
             )
 
     def study(self, study: str) -> Document:

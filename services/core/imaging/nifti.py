@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
 import nibabel as nib
 import numpy as np
@@ -40,6 +40,13 @@ _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
+class Digest(Protocol):
+    """Such as `hashlib.sha256()`."""
+
+    def update(self, data: bytes, /) -> None:
+        """Takes more bytes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NiftiHeader:
     """What a NIfTI file says about itself. `affine_from`: sform or qform. Slope and intercept give real values."""
@@ -61,10 +68,11 @@ class NiftiHeader:
         return Grid(shape=self.shape, affine=self.affine)
 
 
-def inspect_nifti(path: Path, *, whole: bool = True) -> NiftiHeader:
+def inspect_nifti(path: Path, *, whole: bool = True, digest: Digest | None = None) -> NiftiHeader:
     """Header of a file whose length and compression are sound; the voxels are passed over, not kept.
 
-    Without `whole` only the header is read: a truncated compressed file then goes unnoticed.
+    `digest` is updated with the voxels' stored bytes as they pass. Without `whole` only the header is read: a truncated
+    compressed file then goes unnoticed.
 
     Raises Refused: NOT_NIFTI, NIFTI_TOO_LARGE, NIFTI_TRUNCATED, NOT_THREE_DIMENSIONAL, ONE_SLICE, NO_ORIENTATION,
     CONTRADICTORY_HEADER, SINGULAR_AFFINE, SHEARED_GRID, IMPLAUSIBLE_SPACING, UNSUPPORTED_VOXELS.
@@ -73,11 +81,14 @@ def inspect_nifti(path: Path, *, whole: bool = True) -> NiftiHeader:
         header = _header(stream, path.stat().st_size, compressed=compressed)
         if not whole:
             return header
-        left = header.data_offset + header.data_bytes - stream.tell()
+        _skip(stream, header.data_offset - stream.tell())
+        left = header.data_bytes
         while left > 0:
             chunk = stream.read(min(_CHUNK, left))
             if not chunk:
                 raise _truncated(left)
+            if digest is not None:
+                digest.update(chunk)
             left -= len(chunk)
         _check_end(stream)
     return header

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from pathlib import Path
-from typing import BinaryIO
 
 from services.core.contracts.ids import canonical_json
 from services.core.imaging.dicom_file import stated_instance
@@ -15,7 +13,6 @@ from services.gateway.domain.identity import Identity
 from services.gateway.domain.upload import FileKind
 from services.gateway.ports import DicomImage, InstanceName
 
-_CHUNK = 1 << 20
 _ARCHIVES = (b"7z\xbc\xaf", b"Rar!", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd")
 _NIFTI_SIZES = (348, 540)
 
@@ -42,16 +39,9 @@ class ImagingInspector:
 
     def nifti(self, path: Path) -> str:
         """Digest of voxels and geometry. Raises Refused on a file that cannot be used."""
-        header = inspect_nifti(path)
-        digest = hashlib.sha256(_geometry(header))
-        with path.open("rb") as raw:
-            stream: BinaryIO | gzip.GzipFile = gzip.GzipFile(fileobj=raw) if header.compressed else raw
-            stream.seek(header.data_offset)
-            left = header.data_bytes
-            while left > 0 and (chunk := stream.read(min(_CHUNK, left))):
-                digest.update(chunk)
-                left -= len(chunk)
-        return f"sha256:{digest.hexdigest()}"
+        voxels = hashlib.sha256()
+        header = inspect_nifti(path, digest=voxels)
+        return f"sha256:{hashlib.sha256(_geometry(header) + voxels.digest()).hexdigest()}"
 
     def dicom(self, path: Path) -> DicomImage:
         """What identifies one instance. Raises Refused, NOT_MR for what is no MR image."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -24,6 +25,7 @@ from services.gateway.domain.upload import FileKind, StagedFile, Statements
 from services.gateway.errors import Conflict
 from services.gateway.ports import DicomImage, Inspector
 
+INFLATED_AT_ONCE = 2
 _IMAGE_ENDINGS = (".nii", ".nii.gz", ".dcm", ".ima")
 
 
@@ -82,19 +84,20 @@ def _sort(files: Sequence[StagedFile], inspector: Inspector) -> _Sorted:
 
 
 def _nifti(found: _Sorted, statements: Statements, inspector: Inspector) -> Submission:
-    slots = _slots(found, statements)
-    items = []
-    for slot, file in sorted(slots.items()):
-        items.append(
-            Item(
-                instance=slot,
-                series=f"nifti-{slot}",
-                slot=slot,
-                fingerprint=inspector.nifti(file.path),
-                path=file.path,
-                media_type=f"{NIFTI_MEDIA_TYPE}+gzip" if file.name.lower().endswith(".gz") else NIFTI_MEDIA_TYPE,
-            )
+    slots = sorted(_slots(found, statements).items())
+    with ThreadPoolExecutor(INFLATED_AT_ONCE) as pool:  # inflating and hashing let go of the interpreter
+        fingerprints = list(pool.map(lambda chosen: inspector.nifti(chosen[1].path), slots))
+    items = [
+        Item(
+            instance=slot,
+            series=f"nifti-{slot}",
+            slot=slot,
+            fingerprint=fingerprint,
+            path=file.path,
+            media_type=f"{NIFTI_MEDIA_TYPE}+gzip" if file.name.lower().endswith(".gz") else NIFTI_MEDIA_TYPE,
         )
+        for (slot, file), fingerprint in zip(slots, fingerprints, strict=True)
+    ]
     return nifti_submission(items, statements.patient, statements.acquired_at, found.ignored)
 
 
