@@ -54,7 +54,7 @@ def main() -> None:
 def whole_path(repeat: int) -> Row:
     """Rows P1 and P7, with the shipped networks."""
     with _stack({"GLIOSERVE_MODELS": str(Path(__file__).parents[1] / "triton_models")}) as (stack, folder):
-        with PeakPss(lambda: services_of(psutil.Process(stack.pid))) as memory:
+        with PeakPss(lambda: services_of(stack.supervisor)) as memory:
             runs = [_timed(stack, _study_zip(folder, seed)) for seed in range(repeat)]
         return {
             "P1": {"seconds": _medians(runs, "seconds"), "stages": runs[-1]["stages"], "runs": len(runs)},

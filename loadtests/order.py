@@ -16,7 +16,7 @@ from services.phantom import SMALL, generate, write_nifti
 from tests.system.invariants import assert_one_current_result
 from tests.system.stack import Stack, running
 
-PATIENTS, STUDIES = 4, 5
+PATIENTS, VISITS = 4, 5
 FIRST = date(2024, 1, 15)
 
 
@@ -26,10 +26,12 @@ def order(seed: int = 5) -> dict[str, Any]:
         return send_and_check(stack, Path(folder), seed)
 
 
-def send_and_check(stack: Stack, folder: Path, seed: int) -> dict[str, Any]:
+def send_and_check(
+    stack: Stack, folder: Path, seed: int, patients: int = PATIENTS, visits: int = VISITS
+) -> dict[str, Any]:
     """Sends the studies in random order and checks results, runs and priors."""
     rng = random.Random(seed)
-    planned = [(patient, visit) for patient in range(PATIENTS) for visit in range(STUDIES)]
+    planned = [(patient, visit) for patient in range(patients) for visit in range(visits)]
     rng.shuffle(planned)
     arm_each(stack.home.root, "stage.before_manifest")
     ids: dict[tuple[int, int], str] = {}
@@ -42,12 +44,12 @@ def send_and_check(stack: Stack, folder: Path, seed: int) -> dict[str, Any]:
             acquired=str(FIRST + timedelta(days=90 * visit)),
             lane=rng.choice(["stat", "routine"]),
         )
-    for study_id in ids.values():
+    for study_id in ids.values():  # then every segmentation is there, and every comparison that follows is asked for
         stack.wait_done(study_id, within_s=600)
     assert_one_current_result(stack, list(ids.values()))
     wrong = [key for key in ids if _prior_named(stack, folder, ids[key]) != _latest_earlier(ids, *key)]
     assert not wrong, f"reports that do not name the latest earlier study: {wrong}"
-    return {"studies": len(ids), "patients": PATIENTS, "forced_retries": "one a stage of each study", "holds": True}
+    return {"studies": len(ids), "patients": patients, "forced_retries": "one a stage of each study", "holds": True}
 
 
 def _prior_named(stack: Stack, folder: Path, study: str) -> str | None:

@@ -26,6 +26,7 @@ def test_a_kill_at_a_failpoint_loses_nothing_and_doubles_nothing(
     stack: Stack, tmp_path: Path, seed: int, name: Failpoint
 ) -> None:
     write_nifti(generate(seed, SMALL), tmp_path / "study")
+    before = stack.studies()
     arm(stack.home.root, name, IN_THE_MIDDLE.get(name, KILL))
     study = stack.submit(tmp_path / "study")
     stack.wait_done(study)
@@ -33,3 +34,4 @@ def test_a_kill_at_a_failpoint_loses_nothing_and_doubles_nothing(
     until(lambda: not armed.exists(), 30, lambda: f"{name} was never passed")
     stack.wait_ready()
     assert_one_current_result(stack, [study])
+    assert stack.studies() == {*before, study}

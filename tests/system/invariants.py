@@ -21,10 +21,10 @@ def manifests(home: Home) -> list[Manifest]:
 
 def assert_one_current_result(stack: Stack, studies: Sequence[str]) -> None:
     """Each study ended, has one current result, and computed each step of each revision exactly once."""
+    documents = {study: stack.wait_done(study) for study in studies}
     stored = manifests(stack.home)
     client = stack.client()
-    for study in studies:
-        document = stack.wait_done(study)
+    for study, document in documents.items():
         results = client.results(study)
         assert {"report.json", "report.pdf", "provenance.json"} <= {item["name"] for item in results["results"]}
         assert document["revision"] >= 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -76,12 +77,15 @@ class Stack:
 
     def kill_supervisor(self) -> None:
         """SIGKILL to `glioserve up`; the kernel ends its children."""
+        self.supervisor.kill()
+        self.wait_gone()
+
+    def wait_gone(self) -> None:
+        """Waits until the killed supervisor is gone, and its children with it."""
         assert self._up is not None
-        children = psutil.Process(self._up.pid).children()  # Triton's own children may wait for the next sweep
-        self._up.kill()
-        self._up.wait()
+        self._up.wait(20)
         self._up = None
-        until(lambda: not any(map(alive, children)), 20, lambda: f"left behind: {list(filter(alive, children))}")
+        until(lambda: not self._services(), 20, lambda: f"left behind: {self._services()}")
 
     def kill(self, service: str) -> None:
         """SIGKILL to one service, or to the supervisor, which is then started again."""
@@ -94,15 +98,14 @@ class Stack:
         until(lambda: not alive(process), 20, lambda: f"{service} survives SIGKILL")
 
     @property
-    def pid(self) -> int:
-        """Process id of the supervisor."""
+    def supervisor(self) -> psutil.Process:
+        """The running supervisor."""
         assert self._up is not None
-        return self._up.pid
+        return psutil.Process(self._up.pid)
 
     def process(self, service: str) -> psutil.Process:
         """The running process of a service; waits for one that is being restarted."""
-        assert self._up is not None
-        supervisor = psutil.Process(self._up.pid)
+        supervisor = self.supervisor
         wanted = "tritonserver" if service == "triton" else f"services.{service}"
 
         def find() -> psutil.Process | None:
@@ -120,6 +123,11 @@ class Stack:
         document: Document = self._asked(lambda client: client.submit(submission))
         study: str = document["id"]
         return study
+
+    def submit_once(self, folder: Path) -> Document:
+        """Sends a study without patience. Raises what the gateway answers."""
+        with closing(self.client()) as client:
+            return client.submit(Submission(files=collect(folder)))
 
     def study(self, study: str) -> Document:
         """The study document, asked again while the gateway is away."""
@@ -142,6 +150,20 @@ class Stack:
             return document if document["state"] in ENDED and (document["revision"] or 0) >= revision else None
 
         return until(there, DONE_WITHIN_S, lambda: f"no revision {revision}: {self.study(study)}")
+
+    def studies(self) -> set[str]:
+        """Ids of all studies that the gateway knows."""
+        document = self._asked(lambda client: dict(json.loads(client.text("/studies?limit=500"))))
+        return {str(study["id"]) for study in document["studies"]}
+
+    @staticmethod
+    def pause(seconds: float) -> None:
+        """Lets the stack work for so long; for times that are random on purpose."""
+        time.sleep(seconds)
+
+    def _services(self) -> list[str]:
+        """Processes of this home but for Triton's own children, which may wait for the next sweep."""
+        return [line for line in orphans(self.home) if "python_backend_stub" not in line]
 
     def said(self) -> str:
         """The last words of the supervisor."""

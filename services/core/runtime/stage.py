@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.core.contracts.enums import Completeness, OutcomeStatus, Stage, Verdict
-from services.core.contracts.errors import GlioServeError, Permanent, Refused
+from services.core.contracts.errors import GlioServeError, Permanent, Refused, Transient
 from services.core.contracts.events import (
     BlobRef,
     ManifestRef,
@@ -207,4 +207,7 @@ def _start_attempt(blobs: BlobStore, run_id: RunId) -> str:
 
 
 def _end_attempt(blobs: BlobStore, attempt: str, error: GlioServeError) -> None:
-    blobs.put_named(f"{attempt}.ended", error.code.encode())
+    try:
+        blobs.put_named(f"{attempt}.ended", error.code.encode())
+    except Transient:  # on a full disk: the start goes instead, or the run would count as a crash
+        blobs.delete_named(attempt)

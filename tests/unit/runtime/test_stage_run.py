@@ -108,6 +108,23 @@ def test_classed_errors_reach_the_consumer_and_are_no_crashes(ports: RunPorts, e
     assert run(Handler(), REQUEST, ports, passes).status is OutcomeStatus.COMPLETED
 
 
+class FullAfterTheStart(LocalBlobStore):
+    """A store on a disk that fills up once the attempt has started."""
+
+    def put_named(self, name: str, data: bytes) -> bytes:
+        if name.endswith(".ended"):
+            raise Transient("DISK_FULL", "no room")
+        return super().put_named(name, data)
+
+
+def test_an_end_that_finds_no_room_is_no_crash_either(ports: RunPorts, tmp_path: Path) -> None:
+    full = replace(ports, blobs=FullAfterTheStart(tmp_path / "blobs"))
+    for _ in range(MAX_CRASHES + 2):
+        with pytest.raises(Transient, match="no room for the output"):
+            run(Handler(error=Transient("DISK_FULL", "no room for the output")), REQUEST, full, passes)
+    assert run(Handler(), REQUEST, ports, passes).status is OutcomeStatus.COMPLETED
+
+
 def test_after_three_starts_without_an_end_the_request_is_given_up(ports: RunPorts) -> None:
     for _ in range(MAX_CRASHES):
         with pytest.raises(Crash):
