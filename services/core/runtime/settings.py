@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from services.core.contracts.ids import canonical_json
 
 PREFIX = "GLIOSERVE_"
-NOT_SETTINGS = frozenset({"GLIOSERVE_REFERENCE_DATA", "GLIOSERVE_REQUIRE"})
+NOT_SETTINGS = frozenset({"GLIOSERVE_KAFKA_LIBS", "GLIOSERVE_REFERENCE_DATA", "GLIOSERVE_REQUIRE"})
 
 
 class SettingsError(Exception):
