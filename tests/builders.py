@@ -338,7 +338,7 @@ def failed(stage: Stage, code: str = "BROKEN", message: str = "the stage gave up
 
 def nifti_bytes(volume: Volume) -> bytes:
     """A volume as .nii.gz."""
-    image = nib.Nifti1Image(volume.data, volume.affine)  # type: ignore[no-untyped-call]
+    image = nib.Nifti1Image(volume.data, volume.affine)
     return gzip.compress(image.to_bytes(), mtime=0)
 
 
