@@ -46,9 +46,9 @@ def synthetic(models: ReleasedModels, count: int) -> dict[str, Any]:
     return {"all": evaluate_cases(models, cases[0::2]), "t1c+t2f": evaluate_cases(models, cases[1::2])}
 
 
-def phantoms(models: ReleasedModels, count: int) -> dict[str, Any]:
-    """Grown phantoms, four sequences."""
-    return {"all": evaluate_cases(models, (phantom_case(n) for n in range(count)))}
+def phantoms(models: ReleasedModels, count: int, first: int = 0) -> dict[str, Any]:
+    """Grown phantoms number `first` and on, four sequences."""
+    return {"all": evaluate_cases(models, (phantom_case(n) for n in range(first, first + count)))}
 
 
 def reference(models: ReleasedModels, data: Path, log: Path) -> dict[str, Any]:

@@ -111,6 +111,9 @@ class CoarseNet(nn.Module):
         self.trunk = Trunk(widths.levels)
         self.norm = nn.InstanceNorm3d(first, affine=True)
         self.head = nn.Conv3d(first, CLASSES, 1)
+        if self.head.bias is not None:  # most voxels are background
+            nn.init.constant_(self.head.bias, 0.0)
+            self.head.bias.data[0] = 2.0
         # untrained: exactly zero evidence, so that subtyping abstains
         self.register_buffer("markers_off", torch.zeros(1, MARKERS, 2))
 

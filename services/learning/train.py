@@ -28,26 +28,29 @@ from services.learning.store import half, load_state, replace_state, report
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The schedule. Shares are of the budget; `accumulate` cases make one step, more of them later on. Until
-    `crop_until` a part of the box of `crop` voxels is trained on, which keeps most of the brain and halves the cost.
+    """The schedule. Shares are of the budget; `accumulate` cases make one step, more of them later on. `crops`: up to
+    a share, only a part of the box of so many 2 mm voxels, which holds a whole ring and costs a quarter or a half.
     """
 
     budget_s: float
-    rate: float = 1.5e-3
-    warm_up_cases: int = 20
+    rate: float = 1.2e-3
+    warm_up_cases: int = 40
     evidential_from: float = 0.6
     kl_weight: float = 0.02
     accumulate: tuple[int, ...] = (1, 2, 2)
-    crop: tuple[int, int, int] = (64, 80, 64)
-    crop_until: float = 0.8
+    crops: tuple[tuple[float, tuple[int, int, int]], ...] = ((0.45, (48, 64, 48)), (0.85, (64, 80, 64)))
     ema: float = 0.995
-    select_every_s: float = 420.0
+    select_every_s: float = 300.0
     selection_cases: int = 12
     widths: CoarseWidths = field(default_factory=CoarseWidths)
 
     def rate_at(self, progress: float, cases: int) -> float:
         """Learning rate at a share of the budget, after so many cases."""
         return self.rate * min(1.0, (cases + 1) / self.warm_up_cases) * 0.5 * (1.0 + float(np.cos(np.pi * progress)))
+
+    def crop_at(self, progress: float) -> tuple[int, int, int] | None:
+        """Voxels of the part of the box that is trained on; None: all of it."""
+        return next((shape for until, shape in self.crops if progress < until), None)
 
     def accumulate_at(self, progress: float) -> int:
         return self.accumulate[min(int(progress * len(self.accumulate)), len(self.accumulate) - 1)]
@@ -103,8 +106,9 @@ class Trainer:
         self.progress.seconds += time.monotonic() - started
 
     def _loss(self, case: Packed) -> torch.Tensor:
-        if self.done < self.plan.crop_until:
-            case = cropped(case, self.plan.crop, np.random.default_rng(self.progress.cases))
+        crop = self.plan.crop_at(self.done)
+        if crop is not None:
+            case = cropped(case, crop, np.random.default_rng(self.progress.cases))
         image, available, quality = tensors(case, self.device)
         labels = torch.from_numpy(case.labels.astype(np.int64))[None].to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
