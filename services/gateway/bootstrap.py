@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter
 from fastapi import APIRouter
@@ -34,7 +35,6 @@ from services.gateway.domain.upload import Limits
 from services.gateway.domain.view import StudyState
 from services.gateway.entrypoints import stow
 from services.gateway.entrypoints.context import Changes, HttpContext, StreamLimits
-from services.gateway.entrypoints.dicom_listener import DicomListener, Listening
 from services.gateway.entrypoints.http_api import create_app
 from services.gateway.entrypoints.loops import OutcomeDoor, Sweeper
 from services.gateway.entrypoints.pages import pages_router
@@ -44,6 +44,9 @@ from services.gateway.handlers.intake import IntakePorts, close_quiet_studies
 from services.gateway.handlers.progress import FlowPorts
 from services.gateway.ports import IdentityVault
 from services.gateway.settings import DicomSettings, GatewaySettings
+
+if TYPE_CHECKING:
+    from services.gateway.entrypoints.dicom_listener import DicomListener
 
 RELAY_S = 1.0
 CLOSE_S = 1.0
@@ -149,6 +152,8 @@ def dicom_listener(gateway: Gateway) -> DicomListener | None:
     settings = gateway.settings.dicom
     if settings.port is None:
         return None
+    from services.gateway.entrypoints.dicom_listener import DicomListener, Listening  # pynetdicom: half a second
+
     listening = Listening(
         host=settings.host,
         port=settings.port,

@@ -8,7 +8,7 @@ from services.core.runtime.stage_process import Built
 from services.core.storage.port import BlobStore
 from services.reporting.adapters.contact_sheet import contact_sheet
 from services.reporting.adapters.pdf.render import ReportlabRenderer
-from services.reporting.adapters.segmentation import HighdicomWriter
+from services.reporting.adapters.segmentation_on_demand import SegmentationOnDemand
 from services.reporting.handlers import ReportHandler, ReportPorts
 from services.reporting.settings import ReportingSettings
 
@@ -21,7 +21,7 @@ def build(process: Process, blobs: BlobStore) -> Built:
 def handler(settings: ReportingSettings, blobs: BlobStore) -> ReportHandler:
     """The handler over the given blobs."""
     digest = affects_result(settings)
-    writer = HighdicomWriter(
+    writer = SegmentationOnDemand(
         settings_hash=digest, writer=settings.writer, series_number=settings.segmentation_series_number
     )
     ports = ReportPorts(blobs=blobs, segmentation=writer, renderer=ReportlabRenderer(), sheet=contact_sheet)

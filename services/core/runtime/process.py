@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from services.core.contracts.errors import GlioServeError
 from services.core.runtime.clock import Clock, SystemClock
 from services.core.runtime.failpoints import Failpoints
 from services.core.runtime.home import Home
@@ -19,6 +20,7 @@ from services.core.telemetry.metrics import Metrics
 from services.core.telemetry.tracing import setup_tracing
 
 EXIT_BAD_SETTINGS = 78  # EX_CONFIG of sysexits.h
+EXIT_CANNOT_START = 75  # EX_TEMPFAIL: what it needs is away; its supervisor tries again
 log = logging.getLogger(__name__)
 
 
@@ -70,5 +72,8 @@ def run_process(service: str, body: Callable[[Process], None]) -> int:
     except SettingsError as error:
         sys.stderr.write(f"{service}: {error}\n")
         return EXIT_BAD_SETTINGS
+    except GlioServeError as error:
+        log.critical("process.failed", extra={"code": error.code, "reason": error.message, "advice": error.advice})
+        return EXIT_CANNOT_START
     log.info("process.stopped", extra={"pid": os.getpid()})
     return 0

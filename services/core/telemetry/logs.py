@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 
 from opentelemetry import trace
 
@@ -23,7 +25,10 @@ ALLOWED = frozenset(
         "stage", "state", "status", "step", "study", "topic", "transport", "version",
     }
 )  # fmt: skip
+_SILENT = ("kafka",)
+"""Libraries that log dozens of lines a second while their server is away; the callers' own logs say that it is."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+log = logging.getLogger(__name__)
 
 
 class JsonFormatter(logging.Formatter):
@@ -73,7 +78,22 @@ def setup_logging(service: str, level: str, file: Path | None = None) -> None:
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger("services").setLevel(level)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)  # a library's warning may quote a header: it goes the way of its logs
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda uncaught: _log_uncaught(
+        uncaught.exc_type, uncaught.exc_value or uncaught.exc_type(), uncaught.exc_traceback
+    )
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
+    """The end of a process or thread by an exception, logged as all others are: never with its text."""
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    log.critical("process.crashed", exc_info=(kind, error, place))
+    if not any(getattr(handler, "stream", None) is sys.stderr for handler in logging.getLogger().handlers):
+        sys.stderr.write(f"crashed with {kind.__name__}; the log has the place\n")
 
 
 def _foreign(record: logging.LogRecord) -> str:

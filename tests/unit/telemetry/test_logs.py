@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,35 @@ def test_an_exception_is_given_by_type_and_place_not_by_text() -> None:
     exception = json.loads(text)["exception"]
     assert exception["type"] == "ValueError"
     assert exception["at"][0].startswith(Path(__file__).name)
+
+
+def test_the_end_of_a_process_by_an_exception_is_logged_without_its_text() -> None:
+    crash = f"""
+from services.core.telemetry.logs import setup_logging
+setup_logging("gateway", "INFO")
+raise ValueError("{NAME}")
+"""
+    ended = subprocess.run([sys.executable, "-c", crash], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert NAME not in ended.stderr
+    logged = json.loads(ended.stderr)
+    assert (logged["event"], logged["exception"]["type"]) == ("process.crashed", "ValueError")
+
+
+def test_so_is_the_end_of_a_thread(tmp_path: Path) -> None:
+    crash = f"""
+import threading
+from pathlib import Path
+from services.core.telemetry.logs import setup_logging
+def body():
+    raise ValueError("{NAME}")
+setup_logging("gateway", "INFO", Path("{tmp_path}/log.jsonl"))
+thread = threading.Thread(target=body)
+thread.start()
+thread.join()
+"""
+    ended = subprocess.run([sys.executable, "-c", crash], capture_output=True, text=True, check=False)
+    assert NAME not in ended.stderr
+    assert "ValueError" in ended.stderr
+    logged = json.loads((tmp_path / "log.jsonl").read_text())
+    assert (logged["event"], logged["exception"]["type"]) == ("process.crashed", "ValueError")
