@@ -12,7 +12,8 @@ from pypdf import PdfReader
 from reportlab.pdfgen.canvas import Canvas
 
 from services.core.contracts.result_model import PDF_PAGE_PT
-from services.gateway.adapters.stamping import stamped_dicom, stamped_pdf
+from services.gateway.adapters.stamping import stamped_dicom
+from services.gateway.adapters.stamping_pdf import stamped_pdf
 from services.gateway.domain.identity import Identity
 
 pytestmark = pytest.mark.unit
