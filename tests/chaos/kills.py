@@ -16,7 +16,8 @@ from services.core.runtime.home import Home
 from tests.servers.kafka import KafkaBroker
 from tests.system.stack import Stack, until
 
-VICTIMS = (*SERVICES, "kafka", "supervisor")
+PROCESSES = (*SERVICES, "supervisor")
+LONGEST_WAIT_S = 9.0
 RUNS_STAGES = frozenset({*STAGES, "supervisor"})
 CRASHES_ALLOWED = 2
 """A third crash of one run sends it to the dead letters: that is the product's rule, not a fault."""
@@ -31,18 +32,19 @@ class Kill:
     away_s: float
 
 
-def schedule(seed: int, kills: int, each_at_least: int, longest_wait_s: float) -> list[Kill]:
-    """Kills in random order, every victim at least so many times."""
+def schedule(seed: int, victims: Sequence[str], kills: int, each_at_least: int) -> list[Kill]:
+    """Kills in random order, every victim at least so many times. The same seed gives the same kills."""
     rng = random.Random(seed)
-    forced = [victim for victim in VICTIMS for _ in range(each_at_least)]
-    victims = forced + rng.choices(VICTIMS, k=kills - len(forced))
-    rng.shuffle(victims)
-    return [Kill(victim=v, after_s=rng.uniform(0.5, longest_wait_s), away_s=rng.uniform(0, 3)) for v in victims]
+    chosen = [victim for victim in victims for _ in range(each_at_least)]
+    chosen += rng.choices(victims, k=kills - len(chosen))
+    rng.shuffle(chosen)
+    return [Kill(victim=v, after_s=rng.uniform(0.5, LONGEST_WAIT_S), away_s=rng.uniform(0, 3)) for v in chosen]
 
 
-def carry_out(kill: Kill, stack: Stack, broker: KafkaBroker) -> None:
+def carry_out(kill: Kill, stack: Stack, broker: KafkaBroker | None) -> None:
     """SIGKILL to the victim; the supervisor and the broker are then started again."""
     if kill.victim == "kafka":
+        assert broker is not None
         broker.kill()
         stack.pause(kill.away_s)
         broker.start()
