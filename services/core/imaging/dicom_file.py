@@ -64,7 +64,8 @@ PARSE_ERRORS: tuple[type[Exception], ...] = (
 """What pydicom is known to raise on damaged bytes. It promises nothing, so the list is long."""
 
 _UNDEFINED_LENGTH = 0xFFFFFFFF
-_UID = re.compile(r"[0-9.]{1,64}")
+_UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*")
+"""Digits with dots between them (PS3.5 9.1): it will name blobs and addresses, so `..` is none."""
 _CHUNK = 1 << 20
 _RESEND = "Send the series uncompressed (Explicit VR Little Endian)."
 _LONG_VRS = (b"OB", b"OW", b"UN", b"OF", b"OD", b"OL", b"OV")
@@ -113,6 +114,11 @@ def open_dicom(path: Path) -> DicomFile:
         return DicomFile(path=path, dataset=dataset, transfer_syntax=syntax, pixels=_pixels(raw, syntax, size))
 
 
+def is_uid(text: str) -> bool:
+    """True for what can be a UID."""
+    return _UID.fullmatch(text) is not None
+
+
 def stated_instance(path: Path) -> tuple[str, str] | None:
     """SOP class and instance UID as the file's meta information (PS3.10 7.1) names them; None where it does not."""
     with path.open("rb") as raw:
@@ -121,7 +127,7 @@ def stated_instance(path: Path) -> tuple[str, str] | None:
         except struct.error:  # cut off
             return None
     named = found.get(0x0002, ""), found.get(0x0003, "")
-    return named if all(_UID.fullmatch(uid) for uid in named) else None
+    return named if all(is_uid(uid) for uid in named) else None
 
 
 @contextmanager

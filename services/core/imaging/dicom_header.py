@@ -14,14 +14,13 @@ from pydicom.dataset import Dataset
 
 from services.core.contracts.errors import Refused
 from services.core.contracts.ids import BlobDigest, JsonValue, canonical_json, digest_of
-from services.core.imaging.dicom_file import DicomFile, guarded, open_dicom, pixel_bytes_digest
+from services.core.imaging.dicom_file import DicomFile, guarded, is_uid, open_dicom, pixel_bytes_digest
 
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
 LEGACY_ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.4"
 MR_IMAGES = frozenset({MR_IMAGE, ENHANCED_MR_IMAGE, LEGACY_ENHANCED_MR_IMAGE})
 
-_UID = re.compile(r"[0-9.]{1,64}")
 _MAX_EDGE = 4096
 _MAX_FRAMES = 20_000
 
@@ -138,9 +137,9 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 
 def uid(dataset: Dataset, keyword: str) -> str:
-    """A UID of digits and dots: it will name blobs and files. Raises Refused (BAD_UID)."""
+    """A UID. Raises Refused (BAD_UID)."""
     value = text(dataset, keyword)
-    if not _UID.fullmatch(value):
+    if not is_uid(value):
         raise Refused("BAD_UID", f"{keyword} is missing or no UID", "Send instances that follow DICOM PS3.5.")
     return value
 

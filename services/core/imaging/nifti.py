@@ -236,6 +236,12 @@ def _affine(raw: Any, shape: tuple[int, int, int]) -> tuple[Affine, str]:
         )
     affine[:3] *= scale
     check_geometry(shape, affine, "the image")
+    if source == "sform" and int(raw["qform_code"]) > 0 and _mirrored(affine, _qform(raw)):
+        raise Refused(
+            "CONTRADICTORY_HEADER",
+            "sform and qform are mirror images of each other: left and right would be a guess",
+            "Convert the series again from its source.",
+        )
     zooms = np.abs(np.asarray(raw["pixdim"][1:4], dtype=np.float64)) * scale
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if np.abs(zooms - spacing).max() > 0.02 * spacing.max():
@@ -251,6 +257,11 @@ def _qform(raw: Any) -> Affine:
         return np.asarray(raw.get_qform(), dtype=np.float64)
     except (HeaderDataError, ValueError) as error:
         raise Refused("SINGULAR_AFFINE", f"the quaternion of the header is not a rotation: {error}") from error
+
+
+def _mirrored(first: Affine, second: Affine) -> bool:
+    """One of the two turns left into right and the other does not."""
+    return bool(np.linalg.det(first[:3, :3]) * np.linalg.det(second[:3, :3]) < 0)
 
 
 def _scaling(raw: Any) -> tuple[float, float]:

@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 Check = Callable[[], bool]
+SILENT_S = 10.0
+"""A caller that says nothing for so long is hung up on: its thread must not stay for ever."""
 
 
 class HealthServer:
@@ -52,6 +54,8 @@ def _handler(registry: CollectorRegistry, checks: Mapping[str, Check]) -> type[B
         return 404, "application/json", b'{"code": "NOT_FOUND"}'
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = SILENT_S
+
         def do_GET(self) -> None:
             status, kind, body = answer(self.path.partition("?")[0])
             self.send_response(status)

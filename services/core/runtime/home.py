@@ -3,6 +3,7 @@
 run/        endpoints.json, locks, failpoints          bus/      the embedded log
 blobs/      content-addressed objects and manifests     state/    the gateway's database
 vault/      keys and identities (mode 0700)             logs/     one JSON log a process
+staging/    uploads before acceptance (mode 0700)
 """
 
 from __future__ import annotations
@@ -68,11 +69,12 @@ class Home:
         return f"glioserve-{hashlib.sha256(str(self.root.resolve()).encode()).hexdigest()[:12]}"
 
     def prepare(self) -> None:
-        """Creates the folders; the vault and the identified blobs are for their owner only."""
-        for folder in (self.run, self.blobs, self.bus.parent, self.state.parent, self.logs, self.staging):
+        """Creates the folders; what may hold identity (vault, uploads) is for the owner only, as identified blobs are."""
+        for folder in (self.run, self.blobs, self.bus.parent, self.state.parent, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        self.vault.mkdir(parents=True, exist_ok=True)
-        self.vault.chmod(0o700)
+        for private in (self.vault, self.staging):
+            private.mkdir(parents=True, exist_ok=True)
+            private.chmod(0o700)
 
 
 def read_endpoints(home: Home) -> dict[str, dict[str, str]]:

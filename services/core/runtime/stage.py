@@ -98,11 +98,26 @@ def run(handler: StageHandler, request: StageRequest, ports: RunPorts, checkpoin
     if known is not None:
         ref = ManifestRef(role=request.stage, run_id=run_id, blob=ports.blobs.put(known, MANIFEST_MEDIA_TYPE))
         return _outcome_of(request, Manifest.from_bytes(known), ref, ports)
+    attempt = _start_attempt(ports.blobs, run_id)
+    ports.failpoints.hit("stage.before_attempt")
     try:
-        result = _attempt(handler, request, run_id, ports, checkpoint)
-    except Refused as error:
-        return refused_outcome(request, run_id, error, ports)
-    manifest = Manifest(
+        result = _computed(handler, request, run_id, ports, checkpoint)
+        ports.failpoints.hit("stage.before_manifest", f"{request.study.study}.{request.stage}")
+        manifest = _manifest(handler, request, run_id, models, result)
+        ref = store_manifest(ports.blobs, request.stage, manifest)
+    except GlioServeError as error:
+        _end_attempt(ports.blobs, attempt, error)
+        if isinstance(error, Refused):
+            return refused_outcome(request, run_id, error, ports)
+        raise
+    ports.failpoints.hit("stage.after_manifest")
+    return _outcome_of(request, manifest, ref, ports)
+
+
+def _manifest(
+    handler: StageHandler, request: StageRequest, run_id: RunId, models: tuple[ModelRef, ...], result: StageResult
+) -> Manifest:
+    return Manifest(
         run_id=run_id,
         stage=request.stage,
         study=request.study,
@@ -117,23 +132,13 @@ def run(handler: StageHandler, request: StageRequest, ports: RunPorts, checkpoin
         facts=result.facts,
         parent=request.inputs[0].run_id if request.inputs else None,
     )
-    ref = store_manifest(ports.blobs, request.stage, manifest)
-    ports.failpoints.hit("stage.after_manifest")
-    return _outcome_of(request, manifest, ref, ports)
 
 
-def _attempt(
+def _computed(
     handler: StageHandler, request: StageRequest, run_id: RunId, ports: RunPorts, checkpoint: Checkpoint
 ) -> StageResult:
-    attempt = _start_attempt(ports.blobs, run_id)
-    ports.failpoints.hit("stage.before_attempt")
     started = ports.clock.monotonic()
-    try:
-        result = handler.handle(request, checkpoint)
-        ports.failpoints.hit("stage.before_manifest", f"{request.study.study}.{request.stage}")
-    except GlioServeError as error:
-        _end_attempt(ports.blobs, attempt, error)
-        raise
+    result = handler.handle(request, checkpoint)
     seconds = ports.clock.monotonic() - started
     ports.metrics.stage_seconds.labels(request.stage, request.lane).observe(seconds)
     log.info(

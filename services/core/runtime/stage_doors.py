@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import NoReturn
 
@@ -17,6 +18,7 @@ from services.core.runtime.stage import RunPorts, StageHandler, failed_outcome, 
 from services.core.runtime.steps import Checkpoint, StopCheckpoint
 from services.core.telemetry.tracing import continued, trace_headers
 
+log = logging.getLogger(__name__)
 OUTCOME_SCHEMA = "glioserve.study.v1.StageOutcome"
 _STATUS_OF: dict[type[GlioServeError], grpc.StatusCode] = {
     Transient: grpc.StatusCode.UNAVAILABLE,
@@ -68,7 +70,10 @@ class StageServicer(stage_service_pb2_grpc.StageServiceServicer):
     def Run(  # noqa: N802 - the name is the proto's
         self, request: stage_service_pb2.RunRequest, context: grpc.ServicerContext
     ) -> stage_service_pb2.RunResponse:
-        """Answers with the outcome; errors carry their code as the trailing metadata `glioserve-code`."""
+        """Answers with the outcome; errors carry their code as the trailing metadata `glioserve-code`.
+
+        An unexpected exception is logged and told by its kind alone: its text, which gRPC would send, may quote a header.
+        """
         metadata = {key: str(value) for key, value in context.invocation_metadata()}
         try:
             asked = request_from_proto(request.request)
@@ -82,6 +87,10 @@ class StageServicer(stage_service_pb2_grpc.StageServiceServicer):
                 outcome = run(self._handler, asked, self._ports, StopCheckpoint(ended))
         except GlioServeError as error:
             _abort(context, error)
+        except Exception as error:  # a top-level loop (house style 3.5)
+            log.exception("stage.unexpected", extra={"stage": str(asked.stage), "study": asked.study.study})
+            context.set_trailing_metadata((("glioserve-code", "UNEXPECTED"),))
+            context.abort(grpc.StatusCode.INTERNAL, f"UNEXPECTED: {type(error).__name__}; the log has the place")
         return stage_service_pb2.RunResponse(outcome=outcome_to_proto(outcome))
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import grpc
 from glioserve.stage.v1 import stage_service_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from services.core.bus.factory import open_bus
 from services.core.bus.loop import ConsumerLoop, LoopSpec, RetryPolicy
@@ -27,6 +27,7 @@ from services.core.runtime.settings import ServiceSettings, load
 from services.core.runtime.stage import RunPorts, StageHandler
 from services.core.runtime.stage_doors import BusDoor, StageServicer
 from services.core.runtime.steps import WardCheckpoint
+from services.core.security.exposure import is_loopback
 from services.core.storage.local import LocalBlobStore
 from services.core.storage.port import BlobStore
 
@@ -37,10 +38,18 @@ log = logging.getLogger(__name__)
 class DoorSettings(ServiceSettings):
     """Where a stage listens; read from GLIOSERVE_STAGE__<NAME>, the same for every stage."""
 
-    host: str = Field(default="127.0.0.1", description="Address of the gRPC and health ports.")
+    host: str = Field(default="127.0.0.1", description="Address of the gRPC port: loopback, while it has no TLS.")
     grpc_port: int = Field(default=0, ge=0, le=65535, description="0 takes a free one.")
+    health_host: str = Field(default="127.0.0.1", description="Health and metrics: plain HTTP, no study data.")
     health_port: int = Field(default=0, ge=0, le=65535, description="0 takes a free one.")
     partitions: int = Field(default=4, ge=1, description="Partitions of topics that this process has to create.")
+
+    @field_validator("host")
+    @classmethod
+    def _loopback(cls, host: str) -> str:
+        if not is_loopback(host):
+            raise ValueError(f"listening on {host} needs TLS, which this door does not have yet")
+        return host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +98,7 @@ def _serve(process: Process, build: Callable[[Process, BlobStore], Built]) -> No
         server, grpc_port, serving = _grpc_server(StageServicer(built.handler, ports, process.stop), settings)
         stack.callback(lambda: server.stop(grace=5).wait())
         checks = {"bus": loop.alive, "brake": lambda: not loop.braked, **built.checks}
-        probes = HealthServer(process.metrics.registry, checks, settings.host, settings.health_port)
+        probes = HealthServer(process.metrics.registry, checks, settings.health_host, settings.health_port)
         stack.enter_context(probes)
         publish_endpoints(
             process.home,

@@ -30,7 +30,9 @@ class BlobStore(Protocol):
         """Stores many files' contents, all durable when it returns; cheaper than one by one. Raises Transient."""
 
     def read(self, ref: BlobRef) -> bytes:
-        """The bytes. Raises Transient when it is not there (yet), Permanent when it does not match its digest."""
+        """The bytes. Raises Transient when it is not there (yet) or the store does not answer, Permanent when it does
+        not match its digest.
+        """
 
     def open(self, ref: BlobRef) -> BinaryIO:
         """A stream of the bytes, for large blobs; the caller closes it. Raises Transient when it is not there."""

@@ -9,6 +9,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _propagator = TraceContextTextMapPropagator()
@@ -33,7 +34,15 @@ def trace_headers() -> dict[str, str]:
 
 @contextmanager
 def continued(name: str, headers: Mapping[str, str]) -> Iterator[None]:
-    """Runs a block in a span whose parent is named by the headers; without them the span starts a trace."""
+    """Runs a block in a span whose parent is named by the headers; without them the span starts a trace.
+
+    An error that ends the block marks the span with its type. Its text stays out: a library may quote a header in it.
+    """
     tracer = trace.get_tracer("glioserve")
-    with tracer.start_as_current_span(name, context=_propagator.extract(dict(headers))):
-        yield
+    parent = _propagator.extract(dict(headers))
+    with tracer.start_as_current_span(name, parent, record_exception=False, set_status_on_exception=False) as span:
+        try:
+            yield
+        except BaseException as error:
+            span.set_status(StatusCode.ERROR, getattr(error, "code", None) or type(error).__qualname__)
+            raise

@@ -6,7 +6,6 @@ period, or by `POST /studies/{id}/close`: the answer's Link headers name the stu
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
@@ -19,6 +18,7 @@ from fastapi.responses import JSONResponse
 from python_multipart.multipart import parse_options_header
 
 from services.core.contracts.errors import GlioServeError, Transient
+from services.core.imaging.dicom_file import is_uid
 from services.gateway.domain.upload import parse_statements
 from services.gateway.entrypoints.body import announced_bytes, drained, fed
 from services.gateway.entrypoints.context import Context, HttpContext
@@ -33,7 +33,6 @@ DOOR = "stow"
 DICOM_JSON = "application/dicom+json"
 MAX_LINKS = 20
 router = APIRouter(prefix="/dicomweb", tags=["dicomweb"])
-_UID = re.compile(r"[0-9.]{1,64}")
 _BODY = {
     "required": True,
     "content": {
@@ -102,7 +101,7 @@ async def store_instances(request: Request, context: Context, lane: Lane = None)
 )
 async def store_study_instances(study_uid: str, request: Request, context: Context, lane: Lane = None) -> Response:
     """Stores instances of one study, named by its StudyInstanceUID; others fail."""
-    if not _UID.fullmatch(study_uid):
+    if not is_uid(study_uid):
         raise BadRequest("BAD_UID", "the address names no StudyInstanceUID")
     stated = parse_statements(lane, None, None, [])
     return await _answered(request, context, Delivery(door=DOOR, lane=stated.lane, study_uid=study_uid))

@@ -124,6 +124,16 @@ def test_errors_arrive_by_reaction_with_their_code(
     assert said(caught.value) == (status, error.code)
 
 
+def test_an_unexpected_error_does_not_tell_its_text(tmp_path: Path) -> None:
+    def body(checkpoint: Checkpoint) -> StageResult:
+        raise LookupError("Zebrowska^Quirina")
+
+    with door(Handler(body), tmp_path) as stage, pytest.raises(grpc.RpcError) as caught:
+        stage.Run(request())
+    assert said(caught.value) == (grpc.StatusCode.INTERNAL, "UNEXPECTED")
+    assert "Quirina" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("message", "code"),
     [(request(Stage.REPORT), "WRONG_STAGE"), (stage_service_pb2.RunRequest(), "NOT_A_REQUEST")],

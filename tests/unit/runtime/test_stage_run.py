@@ -125,6 +125,23 @@ def test_an_end_that_finds_no_room_is_no_crash_either(ports: RunPorts, tmp_path:
     assert run(Handler(), REQUEST, ports, passes).status is OutcomeStatus.COMPLETED
 
 
+class FullForManifests(LocalBlobStore):
+    """A store that has room for attempts, and none for a manifest."""
+
+    def put_named(self, name: str, data: bytes) -> bytes:
+        if ".attempt-" not in name:
+            raise Transient("DISK_FULL", "no room for the manifest")
+        return super().put_named(name, data)
+
+
+def test_a_manifest_that_finds_no_room_is_no_crash_either(ports: RunPorts, tmp_path: Path) -> None:
+    full = replace(ports, blobs=FullForManifests(tmp_path / "blobs"))
+    for _ in range(MAX_CRASHES + 2):
+        with pytest.raises(Transient, match="no room for the manifest"):
+            run(Handler(), REQUEST, full, passes)
+    assert run(Handler(), REQUEST, ports, passes).status is OutcomeStatus.COMPLETED
+
+
 def test_after_three_starts_without_an_end_the_request_is_given_up(ports: RunPorts) -> None:
     for _ in range(MAX_CRASHES):
         with pytest.raises(Crash):
