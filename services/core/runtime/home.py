@@ -69,7 +69,7 @@ class Home:
         return f"glioserve-{hashlib.sha256(str(self.root.resolve()).encode()).hexdigest()[:12]}"
 
     def prepare(self) -> None:
-        """Creates the folders; what may hold identity (vault, uploads) is for the owner only, as identified blobs are."""
+        """Creates the folders; what may hold identity (vault, uploads) is for the owner only."""
         for folder in (self.run, self.blobs, self.bus.parent, self.state.parent, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
         for private in (self.vault, self.staging):

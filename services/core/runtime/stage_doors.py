@@ -72,7 +72,7 @@ class StageServicer(stage_service_pb2_grpc.StageServiceServicer):
     ) -> stage_service_pb2.RunResponse:
         """Answers with the outcome; errors carry their code as the trailing metadata `glioserve-code`.
 
-        An unexpected exception is logged and told by its kind alone: its text, which gRPC would send, may quote a header.
+        An unexpected exception is logged and told by its kind alone: its text may quote a header.
         """
         metadata = {key: str(value) for key, value in context.invocation_metadata()}
         try:
