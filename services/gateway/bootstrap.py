@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter
@@ -14,8 +15,17 @@ from fastapi import APIRouter
 
 from services.core.bus.factory import open_bus
 from services.core.bus.loop import ConsumerLoop, LoopSpec, RetryPolicy
-from services.core.bus.port import Bus
-from services.core.bus.topics import GATEWAY_GROUP, OUTCOME_TOPIC, all_topics
+from services.core.bus.port import Admin, Bus
+from services.core.bus.topics import (
+    BUS_LANES,
+    GATEWAY_GROUP,
+    OUTCOME_TOPIC,
+    all_topics,
+    request_topic,
+    retry_topic,
+    stage_group,
+)
+from services.core.contracts.enums import Stage
 from services.core.runtime.health import HealthServer
 from services.core.runtime.home import publish_endpoints
 from services.core.runtime.process import Process
@@ -207,7 +217,7 @@ def _threads(
         "relay": Sweeper("relay", relay.sweep, RELAY_S, context.changes.relay),
         "reconciler": Sweeper("reconciler", reconciler.sweep, settings.reconcile_s),
         "closing": Sweeper("closing", lambda: close_quiet_studies(context.intake), CLOSE_S),
-        "counting": Sweeper("counting", lambda: _count(gateway), COUNT_S),
+        "counting": Sweeper("counting", lambda: _count(gateway, admin), COUNT_S),
     }
     bodies: dict[str, Callable[[threading.Event], None]] = {name: s.run for name, s in sweepers.items()}
     checks: dict[str, Callable[[], bool]] = {name: s.healthy for name, s in sweepers.items()}
@@ -217,10 +227,14 @@ def _threads(
     )
 
 
-def _count(gateway: Gateway) -> None:
-    counts = gateway.context.views.state_counts()
+def _count(gateway: Gateway, admin: Admin) -> None:
+    metrics, counts = gateway.context.metrics, gateway.context.views.state_counts()
     for state in StudyState:
-        gateway.context.metrics.studies.labels(state).set(counts.get(state, 0))
+        metrics.studies.labels(state).set(counts.get(state, 0))
+    for stage, lane in product(Stage, BUS_LANES):
+        topic = request_topic(stage, lane)
+        waiting = sum(admin.backlog(stage_group(stage), name) for name in (topic, retry_topic(topic)))
+        metrics.backlog.labels(stage, lane).set(waiting)
 
 
 def _limits(settings: GatewaySettings) -> Limits:

@@ -106,6 +106,9 @@ class Transaction(Protocol):
     def add_version(self, study: StudyKey, version: int, intake: ManifestRef, now: datetime) -> None:
         """Makes the union of all accepted instances the current version."""
 
+    def set_acquired_at(self, study: StudyKey, moment: str | None) -> None:
+        """When the study was acquired, ISO 8601."""
+
     def set_lane(self, study: StudyKey, lane: Lane) -> None:
         """Changes the lane of requests still to be made."""
 

@@ -127,13 +127,23 @@ class EmbeddedAdmin:
             ).fetchone()[0]
         return moment(at_us if at_us is not None else produced_us)
 
+    def holds(self, record_topic: str, request_id: str) -> bool:
+        """See the port. Raises BusUnavailable."""
+        with answering():
+            found = self._db.execute(
+                "SELECT 1 FROM record JOIN topic ON topic.id = record.topic WHERE name = ? AND request_id = ? LIMIT 1",
+                (record_topic, request_id),
+            ).fetchone()
+        return found is not None
+
     def backlog(self, group: str, topic: str) -> int:
         """See the port. Raises BusUnavailable."""
         with answering():
             count: int = self._db.execute(
-                "SELECT COUNT(*) FROM record JOIN topic ON topic.id = record.topic LEFT JOIN claim"
-                " ON claim.grp = ? AND claim.topic = record.topic AND claim.partition = record.partition"
-                " WHERE name = ? AND offset >= COALESCE(committed, 0)",
+                "SELECT COALESCE(SUM((SELECT COUNT(*) FROM record WHERE record.topic = part.topic"
+                "   AND record.partition = part.number AND offset >= COALESCE(committed, 0))), 0)"
+                " FROM partition AS part JOIN topic ON topic.id = part.topic LEFT JOIN claim"
+                " ON claim.grp = ? AND claim.topic = part.topic AND claim.partition = part.number WHERE name = ?",
                 (group, topic),
             ).fetchone()[0]
         return count

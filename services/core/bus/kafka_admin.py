@@ -81,16 +81,20 @@ class KafkaAdmin:
     def position_passed(self, group: str, record_topic: str, request_id: str) -> datetime | None:
         """See the port. Raises BusUnavailable."""
         with self._turn:
-            index = self._indices.setdefault(record_topic, _Index())
-            for record in self._read(record_topic, index.read_to):
-                slot = TopicPartition(record.topic, record.partition)
-                index.read_to[slot] = record.offset + 1
-                if name := record.headers.get(HEADER_REQUEST_ID):
-                    index.places[name] = _Place(slot, record.offset, record.produced_at)
-            place = index.places.get(request_id)
+            place = self._place_of(record_topic, request_id)
             if place is None or self._committed(group, [place.slot])[place.slot] <= place.offset:
                 return None
             return place.produced_at
+
+    def holds(self, record_topic: str, request_id: str) -> bool:
+        """See the port. Raises BusUnavailable."""
+        with self._turn:
+            place = self._place_of(record_topic, request_id)
+            if place is None:
+                return False
+            with kafka_answers():
+                first = self._reader.beginning_offsets([place.slot])
+            return bool(place.offset >= first[place.slot])
 
     def backlog(self, group: str, topic: str) -> int:
         """See the port. Raises BusUnavailable."""
@@ -111,6 +115,16 @@ class KafkaAdmin:
         with self._turn, suppress(KafkaError):
             self._client.close()
             self._reader.close(autocommit=False)
+
+    def _place_of(self, topic: str, request_id: str) -> _Place | None:
+        """Where the newest record of a request lies, after reading what came since the last question."""
+        index = self._indices.setdefault(topic, _Index())
+        for record in self._read(topic, index.read_to):
+            slot = TopicPartition(record.topic, record.partition)
+            index.read_to[slot] = record.offset + 1
+            if name := record.headers.get(HEADER_REQUEST_ID):
+                index.places[name] = _Place(slot, record.offset, record.produced_at)
+        return index.places.get(request_id)
 
     def _slots(self, topic: str) -> list[TopicPartition]:
         with kafka_answers():

@@ -93,6 +93,9 @@ class Admin(Protocol):
         Where the bus does not know when, the time of the record stands in. Absent record: None.
         """
 
+    def holds(self, record_topic: str, request_id: str) -> bool:
+        """Whether a record with header `request_id` is still kept: one that is neither queued nor passed was lost."""
+
     def backlog(self, group: str, topic: str) -> int:
         """Records of the topic that the group has not committed."""
 

@@ -38,6 +38,9 @@ class Metrics:
         self.lag_seconds = Gauge(
             "glioserve_lag_seconds", "Age of the oldest message not yet done", ["topic"], registry=registry
         )
+        self.backlog = Gauge(
+            "glioserve_backlog", "Requests on the bus that no stage has done yet", ["stage", "lane"], registry=registry
+        )
         self.brake = Gauge(
             "glioserve_dead_letter_brake",
             "1 while a worker refuses to go on because messages fail unexpectedly",

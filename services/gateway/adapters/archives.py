@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 
 from services.core.contracts.errors import Refused
-from services.gateway.domain.names import checked_name, is_junk
+from services.gateway.domain.names import MAX_NAME, checked_name, is_junk
 from services.gateway.domain.upload import Limits, StagedFile
 from services.gateway.errors import TooLarge
 
@@ -24,6 +24,10 @@ _CHUNK = 1 << 20
 _RATIO_FROM = 32 << 20
 """Below this many unpacked bytes any ratio is harmless: small empty images compress a thousandfold."""
 _CHECK_SPACE_EVERY = 64
+_DIRECTORY_BYTES = 5
+"""Place of the directory's size in the end record (APPNOTE 4.3.16)."""
+_ENTRY_BYTES = 46 + 2 * MAX_NAME
+"""Of the directory: the fixed part, and room for a name and its extra fields."""
 _THREADS = 2
 """Inflating and writing leave the interpreter's lock: side by side two cores are used."""
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError)
@@ -34,6 +38,7 @@ def unpack(archive: Path, target: Path, limits: Limits, require_space: Callable[
     target.mkdir()
     budget = _Budget(archive.stat().st_size, limits, require_space)
     try:
+        _require_small_directory(archive, limits)
         with zipfile.ZipFile(archive) as source:
             wanted = _wanted(source, limits)
             paths = [target / f"{number:06}" for number in range(len(wanted))]
@@ -44,6 +49,16 @@ def unpack(archive: Path, target: Path, limits: Limits, require_space: Callable[
         raise Refused("ARCHIVE_DAMAGED", "the ZIP is damaged or cut off", "Send the archive again.") from error
     named = zip(wanted, paths, sizes, strict=True)
     return tuple(StagedFile(path=path, size=size, name=name) for (_, name), path, size in named)
+
+
+def _require_small_directory(archive: Path, limits: Limits) -> None:
+    """`zipfile` reads the whole directory into memory before anyone can count its entries; so its size comes first."""
+    with archive.open("rb") as raw:
+        end = zipfile._EndRecData(raw)  # type: ignore[attr-defined]  # noqa: SLF001 - the very record that it will trust
+    if end is None:
+        raise zipfile.BadZipFile
+    if end[_DIRECTORY_BYTES] > limits.files * _ENTRY_BYTES:
+        raise TooLarge("TOO_MANY_FILES", f"an upload holds at most {limits.files} files")
 
 
 def _wanted(source: zipfile.ZipFile, limits: Limits) -> list[tuple[zipfile.ZipInfo, str]]:

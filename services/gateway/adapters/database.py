@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, DateTime, Dialect, Engine, MetaData, TypeDecorator, create_engine, event
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from services.core.contracts.errors import Transient
 
@@ -86,8 +87,8 @@ def _begin(connection: Connection) -> None:
 def _storage_errors() -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
-        if "full" in str(error.orig):
+    except (OperationalError, PoolTimeout) as error:
+        if isinstance(error, OperationalError) and "full" in str(error.orig):
             raise Transient(
                 "DISK_FULL", "there is no room for the state", "Free space below GLIOSERVE_HOME."
             ) from error

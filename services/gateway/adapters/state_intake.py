@@ -79,6 +79,11 @@ class IntakeRows:
         if rows:
             self._rows.execute(insert(schema.instances), rows)
 
+    def set_acquired_at(self, study: StudyKey, moment: str | None) -> None:
+        """When the study was acquired, ISO 8601."""
+        mine = schema.studies.c.study == study
+        self._rows.execute(update(schema.studies).where(mine).values(acquired_at=moment))
+
     def close_at(self, study: StudyKey, moment: datetime | None) -> None:
         """When the study closes by itself; None: it does not."""
         self._rows.execute(update(schema.studies).where(schema.studies.c.study == study).values(closes_at=moment))

@@ -7,7 +7,7 @@ special case. Steps: prepare, segment, subtype, compare, report, one after the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -32,17 +32,6 @@ def due(patient: PatientRecord, now: datetime) -> tuple[StageRequest, ...]:
     """Requests that follow from what is known and have not been made yet: at most one a study."""
     found = (_due_of(study, patient, now) for study in patient.studies)
     return tuple(request for request in found if request is not None)
-
-
-def with_requests(patient: PatientRecord, requests: Sequence[StageRequest]) -> PatientRecord:
-    """The patient after these requests were made."""
-    return _changed(
-        patient,
-        lambda study: (
-            *study.requests,
-            *(RequestRecord(request=r) for r in requests if r.study.study == study.study),
-        ),
-    )
 
 
 def with_outcome(patient: PatientRecord, outcome: StageOutcome) -> tuple[PatientRecord, bool]:

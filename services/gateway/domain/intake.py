@@ -74,7 +74,7 @@ def intake_manifest(facts: StudyRow, version: int, instances: Sequence[Instance]
     )
     stated = IntakeFacts(source=facts.source, study_uid=facts.study_uid, acquired_at=facts.acquired_at, series=series)
     contents = [[i.output, i.blob.digest] for i in ordered]
-    run_id = RunId(derived_uuid("run", "intake", facts.study, version, contents, settings_hash))
+    run_id = RunId(derived_uuid("run", "intake", facts.study, version, contents, facts.acquired_at, settings_hash))
     return Manifest(
         run_id=run_id,
         stage="intake",

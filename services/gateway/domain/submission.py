@@ -88,10 +88,16 @@ def one_patient(identities: Sequence[Identity], stated: str | None, study_uid: s
         )
     return Identity(  # a header must not claim the issuers that stand for nobody
         patient_id=first.patient_id,
-        issuer=first.issuer.removeprefix(NOBODYS),
+        issuer=_claimable(first.issuer),
         name=first.name,
         birth_date=first.birth_date,
     )
+
+
+def _claimable(issuer: str) -> str:
+    while issuer.startswith(NOBODYS):
+        issuer = issuer.removeprefix(NOBODYS)
+    return issuer
 
 
 def earliest(moments: Sequence[str | None], stated: str | None) -> str | None:

@@ -11,14 +11,19 @@ from starlette.requests import ClientDisconnect
 from services.core.telemetry.metrics import Metrics
 from services.gateway.errors import BadRequest
 
+LONGEST_NUMBER = 18
 DRAIN_BYTES = 64 << 20
 """After a refusal so much of the rest is read and dropped, so that the sender gets to read the answer."""
 
 
+def whole_number(text: str | None) -> int | None:
+    """The number in a header; None where there is none, or none that anything here could mean."""
+    return int(text) if text is not None and text.isdecimal() and len(text) <= LONGEST_NUMBER else None
+
+
 def announced_bytes(request: Request) -> int:
     """What the Content-Length header says; 0 where there is none."""
-    announced = request.headers.get("content-length", "")
-    return int(announced) if announced.isdigit() else 0
+    return whole_number(request.headers.get("content-length")) or 0
 
 
 async def fed(body: AsyncIterator[bytes], sink: Callable[[bytes], None], metrics: Metrics, door: str) -> None:

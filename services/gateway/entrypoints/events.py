@@ -16,6 +16,7 @@ from fastapi.responses import StreamingResponse
 
 from services.core.contracts.errors import Transient
 from services.core.contracts.ids import StudyKey
+from services.gateway.entrypoints.body import whole_number
 from services.gateway.entrypoints.context import Context, HttpContext, known_study
 from services.gateway.entrypoints.problems import problems
 from services.gateway.entrypoints.schemas import study_document
@@ -40,7 +41,8 @@ async def study_events(
     view = await to_thread.run_sync(known_study, context, study)
     if context.streams.count >= context.limits.streams:
         raise Transient("TOO_MANY_STREAMS", "too many event streams are open", "Ask for the study instead.")
-    seen = int(last_event_id) if last_event_id and last_event_id.isdigit() else -1
+    known = whole_number(last_event_id)
+    seen = -1 if known is None else known
     return StreamingResponse(
         _events(view.row.study, seen, context),
         media_type="text/event-stream",

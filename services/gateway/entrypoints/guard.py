@@ -20,6 +20,7 @@ from services.gateway.entrypoints.problems import problem_response
 from services.gateway.errors import Forbidden, Unauthenticated
 
 OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SAFE = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -41,6 +42,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"  # a sender may invent any number of them
         status = 500
 
         async def answering(message: Message) -> None:
@@ -56,25 +58,44 @@ class Guard:
         headers = Headers(scope=scope)
         refusal = None if scope["path"] in OPEN_PATHS else self._refusal(headers)
         try:
-            with continued(f"http {scope['method']}", dict(headers)):
+            with continued(f"http {method}", dict(headers)):
                 if refusal is not None:
                     await problem_response(refusal)(scope, receive, answering)
                 else:
                     await self._app(scope, receive, answering)
         finally:
             route = getattr(scope.get("route"), "path", "unknown")
-            self._metrics.http_requests.labels(route, scope["method"], str(status)).inc()
-            self._metrics.http_seconds.labels(route, scope["method"]).observe(time.perf_counter() - started)
+            self._metrics.http_requests.labels(route, method, str(status)).inc()
+            self._metrics.http_seconds.labels(route, method).observe(time.perf_counter() - started)
 
     def _refusal(self, headers: Headers) -> Forbidden | Unauthenticated | None:
         host = headers.get("host", "")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _place(origin) != host:
             return Forbidden("OTHER_ORIGIN", "requests made by pages of other sites are not taken")
         if self._tokens is None:
-            name = urlsplit(f"//{host}").hostname or ""
-            return None if is_loopback(name) else Forbidden("OTHER_HOST", "this address is not how to reach GlioServe")
+            return (
+                None
+                if is_loopback(_name(host))
+                else Forbidden("OTHER_HOST", "this address is not how to reach GlioServe")
+            )
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._tokens.owner_of(token.strip()):
             return None
         return Unauthenticated("TOKEN_REQUIRED", "a valid bearer token is needed")
+
+
+def _place(origin: str) -> str:
+    """Host and port of an Origin header; nothing where it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
+def _name(host: str) -> str:
+    """The name in a Host header; nothing where it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

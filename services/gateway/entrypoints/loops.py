@@ -12,7 +12,6 @@ from services.core.contracts.wire import decode_outcome
 from services.core.telemetry.tracing import continued
 from services.gateway.handlers.progress import FlowPorts, take_outcome
 
-IDLE_S = 1.0
 BACKOFF_S = 2.0
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from http import HTTPStatus
+from typing import BinaryIO
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from services.core.contracts.events import BlobRef
 from services.core.contracts.ids import digest_of
-from services.core.storage.port import BlobStore
 from services.gateway.entrypoints.context import Context, known_study
 from services.gateway.entrypoints.problems import problems
 from services.gateway.entrypoints.schemas import ResultsDocument, media_type_of, results_document
@@ -52,9 +51,10 @@ def get_result(study: str, name: str, request: Request, context: Context) -> Res
         unchanged = _unchanged(request, headers)
         return unchanged or Response(stamped, media_type=media_type_of(name, blob.media_type), headers=headers)
     headers = _headers(name, blob.digest, blob.size)
-    return _unchanged(request, headers) or StreamingResponse(
-        _chunks(context.blobs, blob), media_type=media_type_of(name, blob.media_type), headers=headers
-    )
+    if (unchanged := _unchanged(request, headers)) is not None:
+        return unchanged
+    stream = context.blobs.open(blob)  # before the answer begins: a blob that is away is a problem document
+    return StreamingResponse(_chunks(stream), media_type=media_type_of(name, blob.media_type), headers=headers)
 
 
 def _current(view: StudyView) -> ResultRow:
@@ -80,7 +80,7 @@ def _unchanged(request: Request, headers: dict[str, str]) -> Response | None:
     return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=kept)
 
 
-def _chunks(blobs: BlobStore, blob: BlobRef) -> Iterator[bytes]:
-    with blobs.open(blob) as stream:
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    with stream:
         while chunk := stream.read(CHUNK):
             yield chunk

@@ -48,8 +48,8 @@ class OutboxRelay:
 class Reconciler:
     """Sends a silent request again, once per budget (rule 5).
 
-    Silent: the stage's group has committed beyond it longer ago than the budget, and no outcome came. A request that
-    is queued, or lies in the outbox, is not silent.
+    Silent: the stage's group has committed beyond it longer ago than the budget, and no outcome came; or the bus does
+    not hold it at all (another bus was chosen, its data were lost). One that is queued, or lies in the outbox, is not.
     """
 
     def __init__(self, state: StateStore, admin: Admin, clock: Clock, budget_s: float) -> None:
@@ -62,7 +62,8 @@ class Reconciler:
         """Gives how many requests were sent again. Raises Transient."""
         now = self._clock.now()
         self._state.forget_sent(now - KEEP_SENT)
-        silent = [p for p in self._state.pending(now - self._budget) if self._is_silent(p, now)]
+        all_sent = not self._state.unsent(1)
+        silent = [p for p in self._state.pending(now - self._budget) if self._is_silent(p, now, all_sent=all_sent)]
         for found in silent:
             request = found.request
             with self._state.write() as transaction:
@@ -87,8 +88,10 @@ class Reconciler:
             )
         return len(silent)
 
-    def _is_silent(self, found: PendingRequest, now: datetime) -> bool:
+    def _is_silent(self, found: PendingRequest, now: datetime, *, all_sent: bool) -> bool:
         request = found.request
         topic = request_topic(request.stage, request.lane)
         passed = self._admin.position_passed(stage_group(request.stage), topic, request.request_id)
-        return passed is not None and passed < now - self._budget
+        if passed is None:
+            return all_sent and not self._admin.holds(topic, request.request_id)
+        return passed < now - self._budget

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from services.core.contracts.enums import BlobClass, Lane
+from services.core.contracts.errors import GlioServeError
 from services.core.contracts.events import BlobRef
 from services.core.contracts.ids import PatientKey, StudyKey
 from services.core.runtime.stage import store_manifest
@@ -59,6 +60,9 @@ def accept(submission: Submission, lane: Lane, door: str, ports: IntakePorts, *,
         row = transaction.study(facts.study) or _opened(transaction, facts, now)
         _check_date(row, facts)
         added = _add(transaction, row, list(zip(fresh, blobs, strict=True)), (door, now))
+        if added and _began_earlier(facts, row):
+            transaction.set_acquired_at(row.study, facts.acquired_at)
+            row = replace(row, acquired_at=facts.acquired_at)
         if lane is Lane.STAT and row.lane is not lane:  # more urgent than thought; never less by a default
             transaction.set_lane(row.study, lane)
             row = replace(row, lane=lane)
@@ -97,11 +101,20 @@ def close_study(study: StudyKey, ports: IntakePorts) -> int:
 
 
 def close_quiet_studies(ports: IntakePorts) -> int:
-    """Closes every study whose quiet period is over; gives how many."""
-    quiet = ports.flow.state.quiet_studies(ports.flow.clock.now())
-    for study in quiet:
-        close_study(study, ports)
-    return len(quiet)
+    """Closes every study whose quiet period is over; gives how many.
+
+    One that cannot be closed holds up no other; raises the last such error once all were tried.
+    """
+    closed, failed = 0, None
+    for study in ports.flow.state.quiet_studies(ports.flow.clock.now()):
+        try:
+            close_study(study, ports)
+            closed += 1
+        except GlioServeError as error:
+            failed = error
+    if failed is not None:
+        raise failed
+    return closed
 
 
 def _facts(submission: Submission, lane: Lane, ports: IntakePorts) -> StudyFacts:
@@ -162,6 +175,13 @@ def _check_date(row: StudyRow, facts: StudyFacts) -> None:
             "this study is known with another date of acquisition, or with none",
             "The first statement stays.",
         )
+
+
+def _began_earlier(facts: StudyFacts, row: StudyRow) -> bool:
+    """Instances come in any order: the study was acquired when the earliest of them was (rule 6)."""
+    if row.study_uid is None or facts.acquired_at is None:
+        return False
+    return row.acquired_at is None or facts.acquired_at < row.acquired_at
 
 
 def _add(

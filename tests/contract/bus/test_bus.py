@@ -279,6 +279,17 @@ def test_the_admin_knows_when_a_request_was_passed(site: Site) -> None:
     assert admin.position_passed(site.group("other"), topic, "r1") is None
 
 
+def test_the_admin_knows_whether_a_request_is_kept_at_all(site: Site) -> None:
+    topic, other = site.topics("a", "b")
+    admin, producer = site.admin(), site.producer()
+    producer.send(topic, "k", b"x", {HEADER_REQUEST_ID: "r1"})
+    assert admin.holds(topic, "r1")
+    receive(site.consumer([topic]), 1)
+    assert admin.holds(topic, "r1"), "done, and still kept"
+    assert not admin.holds(topic, "never sent")
+    assert not admin.holds(other, "r1")
+
+
 def test_a_request_that_was_sent_again_counts_as_queued_again(site: Site) -> None:
     (topic,) = site.topics("a")
     admin, producer = site.admin(), site.producer()

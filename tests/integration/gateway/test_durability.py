@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -19,17 +20,19 @@ from services.core.contracts.wire import decode_request
 from services.core.runtime.clock import SystemClock
 from services.core.runtime.failpoints import Failpoint, Failpoints, arm
 from services.core.runtime.home import Home
+from services.core.runtime.stage import read_manifest
 from services.core.storage.local import LocalBlobStore
 from services.gateway.bootstrap import Gateway, wired
 from services.gateway.domain.history import HistoryEvent
 from services.gateway.domain.upload import StagedFile, parse_statements
 from services.gateway.handlers.background import OutboxRelay, Reconciler
 from services.gateway.handlers.examine import examine
+from services.gateway.handlers.instances import Delivery, take_instances
 from services.gateway.handlers.intake import Accepted, accept, close_quiet_studies, close_study
 from services.gateway.handlers.progress import take_outcome
 from services.gateway.settings import GatewaySettings
 from tests.integration.gateway.conftest import process_of
-from tests.integration.gateway.dicom_files import mr_study
+from tests.integration.gateway.dicom_files import mr_instance, mr_study
 from tests.integration.gateway.running import outcome_of
 
 pytestmark = pytest.mark.integration
@@ -201,6 +204,36 @@ def test_a_silent_request_is_sent_again_once_a_budget_and_a_queued_one_is_not(be
     assert bench.take(request)
     events = [row.event for row in bench.gateway.context.views.history(request.study.study)]
     assert events.count(HistoryEvent.SENT_AGAIN) == 1
+
+
+def test_a_request_that_the_bus_lost_is_sent_again(bench: Bench, tmp_path: Path) -> None:
+    bench.submit(tmp_path)
+    bench.clock.ahead = timedelta(seconds=BUDGET_S + 60)
+    assert bench.reconciler().sweep() == 0, "it still lies in the outbox"
+    bench.relay().sweep()
+    with sqlite3.connect(bench.home.bus) as log:
+        log.execute("DELETE FROM record")
+    assert bench.reconciler().sweep() == 1
+    assert bench.reconciler().sweep() == 0, "once per budget"
+    bench.relay().sweep()
+    assert len(bench.on_bus(Stage.PREPARE)) == 1
+
+
+def test_instances_come_in_any_order_and_the_earliest_dates_the_study(bench: Bench) -> None:
+    intake, inspector = bench.gateway.context.intake, bench.gateway.context.inspector
+    studies = set()
+    for number, moment in ((1, "101500"), (2, "101000"), (3, "102000")):
+        path = bench.home.staging / f"{number}.dcm"
+        path.write_bytes(mr_instance(number, AcquisitionDate="20240501", AcquisitionTime=moment))
+        file = StagedFile(path=path, size=path.stat().st_size, name="instance.dcm")
+        (receipt,) = take_instances([file], Delivery(door="dicom"), inspector, intake)
+        assert receipt.study is not None
+        studies.add(receipt.study)
+    (study,) = studies
+    close_study(study, intake)
+    (request,) = bench.pending()
+    facts = read_manifest(LocalBlobStore(bench.home.blobs), request.inputs[0]).facts
+    assert facts["acquired_at"] == "2024-05-01T10:10:00"
 
 
 def test_a_study_left_open_closes_after_its_quiet_period_or_when_told(bench: Bench, tmp_path: Path) -> None:

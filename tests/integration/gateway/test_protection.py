@@ -76,6 +76,20 @@ def test_pages_of_other_sites_cannot_use_a_browser_to_call(gateway: RunningGatew
     assert gateway.http.post("/studies", files=parts, headers=own).is_success
 
 
+@pytest.mark.parametrize(("header", "value"), [("Host", "[::1"), ("Origin", "http://[")])
+def test_names_that_cannot_be_read_are_foreign_and_no_error_of_ours(
+    gateway: RunningGateway, header: str, value: str
+) -> None:
+    assert gateway.http.get("/studies", headers={header: value}).status_code == httpx.codes.FORBIDDEN
+
+
+def test_an_invented_method_makes_no_metric_of_its_own(gateway: RunningGateway) -> None:
+    gateway.http.request("ZEBROWSKA", "/studies")
+    text = httpx.get(f"http://{gateway.health}/metrics").text
+    assert 'method="OTHER"' in text
+    assert "ZEBROWSKA" not in text
+
+
 def test_answers_carry_safe_headers(gateway: RunningGateway) -> None:
     answer = gateway.http.get("/studies")
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.integration.gateway.conftest import Start
-from tests.integration.gateway.running import Document, RunningGateway, Stages, four_sequences
+from tests.integration.gateway.running import Document, RunningGateway, Stages, eventually, four_sequences
 
 pytestmark = pytest.mark.integration
 
@@ -75,6 +75,28 @@ def test_progress_is_followed_to_the_end_and_taken_up_again(gateway: RunningGate
     assert document["lane"] == "stat"
 
 
+def test_an_output_that_is_away_is_a_problem_document_and_no_broken_download(gateway: RunningGateway) -> None:
+    with Stages(gateway.home):
+        study = gateway.post_files(four_sequences()).json()["id"]
+        gateway.done(study)
+    digest = next(
+        item["digest"]
+        for item in gateway.http.get(f"/studies/{study}/results").json()["results"]
+        if item["name"] == "report.json"
+    )
+    (path,) = (path for path in gateway.stored() if path.name == digest.removeprefix("sha256:"))
+    path.unlink()
+    answer = gateway.http.get(f"/studies/{study}/results/report.json")
+    assert (answer.status_code, answer.json()["code"]) == (503, "BLOB_MISSING")
+
+
+def test_a_number_that_is_none_breaks_no_stream(gateway: RunningGateway) -> None:
+    study = gateway.post_files(four_sequences()).json()["id"]
+    for number in (b"9" * 5000, b"\xb2"):
+        with gateway.http.stream("GET", f"/studies/{study}/events", headers={b"Last-Event-ID": number}) as stream:
+            assert stream.status_code == httpx.codes.OK
+
+
 def test_a_silent_stream_has_a_heartbeat_and_the_number_of_streams_is_limited(start: Start) -> None:
     gateway = start(heartbeat_s=0.1, streams=1)
     study = gateway.post_files(four_sequences()).json()["id"]
@@ -108,6 +130,8 @@ def test_health_and_metrics_have_a_port_of_their_own(gateway: RunningGateway) ->
     metrics = httpx.get(f"http://{gateway.health}/metrics").text
     assert 'glioserve_uploads_total{door="http",result="accepted"} 1.0' in metrics
     assert 'glioserve_http_requests_total{method="POST",route="/studies",status="201"} 1.0' in metrics
+    queue = 'glioserve_backlog{lane="routine",stage="prepare"}'
+    eventually(lambda: queue in httpx.get(f"http://{gateway.health}/metrics").text)
     assert httpx.get(f"http://{gateway.health}/ready").is_success
     assert gateway.http.get("/health/live").json() == {"live": True}
     assert gateway.http.get("/health/ready").is_success

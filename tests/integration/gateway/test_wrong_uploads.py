@@ -132,6 +132,16 @@ def test_a_bomb_that_lies_about_its_size_is_refused(gateway: RunningGateway) -> 
     assert not gateway.leftovers()
 
 
+def test_a_directory_that_would_fill_the_memory_is_refused_before_it_is_read(start: Start) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        entry = zipfile.ZipInfo("t1c.nii.gz")
+        entry.extra = b"\x99\x99" + (60_000).to_bytes(2, "little") + bytes(60_000)
+        archive.writestr(entry, nifti())
+    answer = start(upload_files=3).post_zip(buffer.getvalue())
+    assert (answer.status_code, answer.json()["code"]) == (413, "TOO_MANY_FILES")
+
+
 LIMITS = [
     ({"upload_bytes": 20_000}, "UPLOAD_TOO_LARGE"),
     ({"file_bytes": 500}, "FILE_TOO_LARGE"),

@@ -99,7 +99,13 @@ class World:
     def make(self, requests: tuple[StageRequest, ...]) -> None:
         known = {r.request.request_id for s in self.patient.studies for r in s.requests}
         assert not known & {r.request_id for r in requests}, "a request was made twice"
-        self.patient = flow.with_requests(self.patient, requests)
+        studies = tuple(
+            replace(
+                s, requests=(*s.requests, *(RequestRecord(request=r) for r in requests if r.study.study == s.study))
+            )
+            for s in self.patient.studies
+        )
+        self.patient = replace(self.patient, studies=studies)
         self.waiting.extend(requests)
 
     def run_dry(self) -> None:

@@ -48,8 +48,9 @@ def test_a_stated_patient_must_not_contradict_the_headers() -> None:
 
 
 def test_a_header_cannot_claim_to_be_nobodys() -> None:
-    sly = Identity(patient_id="x", issuer="glioserve:study")
-    assert one_patient([sly], None, "1.2").issuer == "study"
+    for issuer in ("glioserve:study", "glioserve:glioserve:study"):
+        sly = Identity(patient_id="x", issuer=issuer)
+        assert one_patient([sly], None, "1.2").issuer == "study"
 
 
 def test_an_identity_never_prints_itself() -> None:
