@@ -90,9 +90,9 @@ def test_a_header_that_cannot_be_true_is_refused(tmp_path: Path, code: str, head
 
 
 def test_two_orientations_that_mirror_each_other_are_refused(tmp_path: Path) -> None:
-    flipped = {"sform_code": 1, "srow_x": [-1, 0, 0, 0], "qform_code": 1}
+    flipped: dict[str, Any] = {"sform_code": 1, "srow_x": [-1, 0, 0, 0], "qform_code": 1}
     assert refusal(write_nifti(tmp_path / "mirrored.nii", **flipped)) == "CONTRADICTORY_HEADER"
-    turned = {"srow_x": [-1, 0, 0, 0], "srow_y": [0, -1, 0, 0], "qform_code": 1}
+    turned: dict[str, Any] = {"srow_x": [-1, 0, 0, 0], "srow_y": [0, -1, 0, 0], "qform_code": 1}
     assert inspect_nifti(write_nifti(tmp_path / "turned.nii", **turned)).affine_from == "sform"
 
 
