@@ -14,7 +14,7 @@ from services.core.imaging.labels import REGIONS
 from services.learning.network import CLASSES, evidence_of
 
 CLASS_WEIGHTS = (0.5, 1.5, 1.0, 1.5, 0.5)
-TUMOUR_WEIGHT = 0.5
+TUMOUR_WEIGHT, LATE_TUMOUR_WEIGHT = 0.5, 0.1  # lower once the classes are learnt: it favours too much tumour
 RARE = 8  # fewer voxels of a class than this say nothing about it
 KL_STRIDE = 3  # the KL term looks at every third voxel along each axis
 
@@ -62,7 +62,7 @@ def evidential_loss(logits: Tensor, labels: Tensor, kl_weight: float) -> Tensor:
     weights = torch.tensor(CLASS_WEIGHTS, device=logits.device)
     likelihood = functional.nll_loss(torch.log(alpha / total), labels, weight=weights)
     loss = likelihood + region_dice(alpha / total, labels)
-    loss = loss + TUMOUR_WEIGHT * tumour_likelihood(torch.log(alpha / total), labels)
+    loss = loss + LATE_TUMOUR_WEIGHT * tumour_likelihood(torch.log(alpha / total), labels)
     if kl_weight > 0.0:
         every = (slice(None), slice(None), *(slice(None, None, KL_STRIDE),) * 3)
         loss = loss + kl_weight * misleading_evidence(alpha[every], labels[every[1:]])

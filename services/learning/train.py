@@ -38,9 +38,9 @@ class Plan:
     evidential_from: float = 0.6
     kl_weight: float = 0.02
     accumulate: tuple[int, ...] = (1, 2, 2)
-    crops: tuple[tuple[float, tuple[int, int, int]], ...] = ((0.45, (48, 64, 48)), (0.85, (64, 80, 64)))
+    crops: tuple[tuple[float, tuple[int, int, int]], ...] = ((0.3, (48, 64, 48)), (0.7, (64, 80, 64)))
     ema: float = 0.995
-    select_every_s: float = 300.0
+    select_every_s: float = 360.0
     selection_cases: int = 12
     widths: CoarseWidths = field(default_factory=CoarseWidths)
 
