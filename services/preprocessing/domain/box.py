@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.core.contracts.enums import Modality
 from services.core.contracts.errors import Refused
@@ -14,14 +15,16 @@ from services.core.contracts.facts import Matrix, SeriesFacts
 from services.core.contracts.manifest import Reason
 from services.core.imaging.canonical import canonical_grid
 from services.core.imaging.quality import Quality, measure
-from services.core.imaging.resample import resample, snapped
+from services.core.imaging.resample import index_map, resample, snapped
 from services.core.imaging.standardise import standardise
-from services.core.imaging.volume import Affine, Grid, Volume
+from services.core.imaging.volume import Affine, Array, Grid, Volume
 from services.preprocessing.domain.brain import BrainMask, brain_mask
 from services.preprocessing.domain.judgement import Brain
 from services.preprocessing.domain.placing import Placing
 from services.preprocessing.domain.series import Placed, Pulse
 
+FULL_COVER = 0.97
+"""A series that shows less of the brain than this is stated to be partial."""
 SNAP_MM = 1.5
 """Reference voxels up to this size are worth meeting exactly; a coarser grid would shift the box too far."""
 
@@ -84,8 +87,12 @@ def prepare_in_box(placing: Placing, bias: BiasCorrection | None, pulse: Pulse) 
         if measured is not None:
             quality[placed.found.series] = measured
         pulse()
+        seen = covered(placed, mask)
+        share = float(seen.data.sum() / mask.data.sum())
+        if share < FULL_COVER:
+            problems.append(_partial(placed.modality, share))
         try:
-            volumes[placed.modality] = _standard(placed, grid, mask, bias, pulse)
+            volumes[placed.modality] = _standard(placed, grid, seen, bias, pulse)
         except Refused as error:
             last = error
             dropped[placed.found.series] = f"not used: {error.message}"
@@ -103,6 +110,24 @@ def prepare_in_box(placing: Placing, bias: BiasCorrection | None, pulse: Pulse) 
     )
 
 
+def covered(placed: Placed, mask: Volume) -> Volume:
+    """The part of the brain mask that lies in the series' own field of view, to one voxel.
+
+    Beyond it resampling gives zeros, which are no picture: they must not enter the statistics of the brain.
+    """
+    into = index_map(placed.volume, mask.grid, placed.from_reference)
+    last = np.array(placed.volume.data.shape)
+    inside = np.argwhere(mask.data > 0)
+    low, high = inside.min(axis=0), inside.max(axis=0)
+    corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T
+    if _within(corners, into, last).all():  # the field of view is convex
+        return mask
+    kept = inside[_within(inside, into, last)]
+    data = np.zeros_like(mask.data)
+    data[tuple(kept.T)] = 1
+    return mask.with_data(data)
+
+
 def box_around(mask: Volume, reference: Grid) -> Grid:
     """The canonical 1 mm grid around the middle of the mask's extent, on the reference's voxels where they are fine."""
     inside = np.argwhere(mask.data > 0)
@@ -117,6 +142,18 @@ def box_around(mask: Volume, reference: Grid) -> Grid:
 def matrix(affine: Affine) -> Matrix:
     """An affine as the facts hold it, rounded to a nanometre: equal runs on other machines then agree."""
     return tuple(tuple(round(float(value), 6) + 0.0 for value in row) for row in affine)
+
+
+def _within(index: Array, into: Affine, shape: Array) -> NDArray[np.bool_]:
+    places = index @ into[:3, :3].T + into[:3, 3]
+    return np.asarray(((places >= -1.0) & (places <= shape)).all(axis=1), dtype=np.bool_)
+
+
+def _partial(modality: Modality, share: float) -> Reason:
+    return Reason(
+        code=f"{modality.name}_PARTIAL_COVERAGE",
+        message=f"{modality}: the series shows {100 * share:.0f} % of the brain; elsewhere the others stand alone",
+    )
 
 
 def _mask_in(mask: Volume, grid: Grid) -> Volume:

@@ -1,11 +1,13 @@
 """The pseudonymous header set of the reference series: what a DICOM SEG or SR needs, through an allow-list (rule 10).
 
-Anything not named here stays behind, so a tag that nobody thought of cannot leak. No free text is on the list.
+Anything not named here stays behind, so a tag that nobody thought of cannot leak. No free text is on the list, and what
+is not a number must have the form that PS3.5 6.2 gives it: scanners and exports write anything anywhere.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
@@ -18,7 +20,6 @@ ALLOWED = (
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
-    "PositionReferenceIndicator",
     "Modality",
     "InstanceNumber",
     "SeriesNumber",
@@ -46,7 +47,16 @@ _GEOMETRY = {
     "PlanePositionSequence": ("ImagePositionPatient",),
     "PlaneOrientationSequence": ("ImageOrientationPatient",),
     "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
-    "FrameContentSequence": ("DimensionIndexValues", "StackID", "InStackPositionNumber"),
+    "FrameContentSequence": ("DimensionIndexValues", "InStackPositionNumber"),
+}
+_UID, _DATE, _TIME, _CODE = r"[0-9.]{1,64}", r"\d{8}", r"[\d.]{2,16}", r"[A-Z]{1,4}"
+_FORMS = {
+    **{name: re.compile(_UID) for name in ALLOWED if name.endswith("UID")},
+    **{name: re.compile(_DATE) for name in ALLOWED if name.endswith("Date")},
+    **{name: re.compile(_TIME) for name in ALLOWED if name.endswith("Time")},
+    **{name: re.compile(_CODE) for name in ("Modality", "PatientPosition")},
+    "PatientSex": re.compile("[MFO]"),
+    "PatientAge": re.compile(r"\d{3}[DWMY]"),
 }
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
@@ -77,6 +87,7 @@ def _geometry(group: Dataset) -> Dataset:
 def _copied(dataset: Dataset, allowed: Sequence[str]) -> Dataset:
     kept = Dataset()
     for keyword in allowed:
-        if dataset.get(keyword, None) not in (None, ""):
-            setattr(kept, keyword, dataset.get(keyword))
+        value = dataset.get(keyword, None)
+        if value not in (None, "") and (keyword not in _FORMS or _FORMS[keyword].fullmatch(str(value))):
+            setattr(kept, keyword, value)
     return kept

@@ -28,7 +28,6 @@ _NEEDED = (
 )
 _KEPT = (
     *_NEEDED,
-    "PositionReferenceIndicator",
     "Modality",
     "StudyDate",
     "StudyTime",

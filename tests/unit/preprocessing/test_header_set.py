@@ -42,6 +42,16 @@ def test_no_planted_name_and_no_birth_date_passes_the_allow_list() -> None:
     assert "19620304" not in text
 
 
+@pytest.mark.parametrize(
+    "keyword", ["PositionReferenceIndicator", "PatientSex", "PatientAge", "PatientPosition", "SeriesTime", "StudyDate"]
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_a_name_in_a_place_that_is_kept_does_not_pass(keyword: str) -> None:
+    dataset = identified()
+    setattr(dataset, keyword, PLANTED)
+    assert PLANTED not in header_set([dataset]).decode()
+
+
 def test_geometry_uids_dates_and_sex_are_kept_exactly() -> None:
     (document,) = json.loads(header_set([identified()]))
     kept = Dataset.from_json(document)
@@ -63,7 +73,7 @@ def test_an_enhanced_instance_keeps_the_geometry_of_its_frames_only() -> None:
     position.ImagePositionPatient = [1.0, 2.0, 3.0]
     frame.PlanePositionSequence = [position]
     comments = Dataset()
-    comments.FrameComments = PLANTED
+    comments.FrameComments = comments.StackID = PLANTED
     frame.FrameContentSequence = [comments]
     dataset.PerFrameFunctionalGroupsSequence = [frame]
     text = header_set([dataset]).decode()
