@@ -56,7 +56,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            preexec_fn=_tied_to(os.getpid(), self.spec.nice),  # noqa: PLW1509 - one thread; two system calls
+            preexec_fn=tied_to(os.getpid(), nice=self.spec.nice),  # noqa: PLW1509 - one thread; two system calls
             start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops its children in order
         )
         self.starts += 1
@@ -104,12 +104,13 @@ class Child:
             self._log = None
 
 
-def _tied_to(supervisor: int, nice: int) -> Callable[[], None]:
+def tied_to(parent: int, *, end: signal.Signals = signal.SIGKILL, nice: int = 0) -> Callable[[], None]:
+    """For `preexec_fn`: the kernel sends `end` to the new process when the thread that starts it ends, by any cause."""
     libc = ctypes.CDLL(None)
 
     def before_exec() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != supervisor:  # it died before the call took effect
+        libc.prctl(_PR_SET_PDEATHSIG, end, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the call took effect
             os._exit(1)
         if nice:
             os.nice(nice)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from services.cli.child import tied_to
 from services.cli.doctor import Finding, examine
 from services.cli.exit_codes import Exit
 from services.cli.gateway_client import Document, GatewayClient, Submission
 from services.cli.readiness import unready, wait_ready
 from services.cli.source import collect
-from services.cli.study_commands import exit_of, fetch_all, follow
+from services.cli.study_commands import exit_of, fetch_all, follow, summary
 from services.cli.supervisor import DRAIN_S, SERVICES
 from services.core.runtime.home import Home, read_endpoints
 from services.core.runtime.settings import SharedSettings
@@ -40,6 +42,9 @@ def demo(shared: SharedSettings, environ: Mapping[str, str], options: argparse.N
             if study is None:
                 print(f"The study did not end within {DONE_WITHIN_S:.0f} s; read the logs below {home.logs}.")
                 return Exit.TIMED_OUT
+            if study["revision"] is None:
+                print(summary(study))
+                return Exit.NO_RESULT
             page = f"{gateway.url}{study['links']['page']}"
             (out / "page.html").write_text(_saved(gateway.text(study["links"]["page"]), study))
         finally:
@@ -77,6 +82,7 @@ def _stack(home: Home, environ: Mapping[str, str]) -> Iterator[Callable[[], bool
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=tied_to(os.getpid(), end=signal.SIGTERM),  # noqa: PLW1509 - one thread; two system calls
         )
     try:
         yield lambda: up.poll() is None
@@ -86,6 +92,7 @@ def _stack(home: Home, environ: Mapping[str, str]) -> Iterator[Callable[[], bool
             up.wait(DRAIN_S + 10)
         except subprocess.TimeoutExpired:
             up.kill()
+            up.wait()
 
 
 def _phantom(home: Home) -> Path:
@@ -105,7 +112,7 @@ def _one_study(gateway: GatewayClient, source: Path, out: Path) -> Document | No
     print(f"Sending {len(files)} files ...", flush=True)
     accepted = gateway.submit(Submission(files=files))
     study = follow(gateway, accepted["id"], timeout_s=DONE_WITHIN_S, quiet=False)
-    if study is not None:
+    if study is not None and study["revision"] is not None:
         fetch_all(gateway, study["id"], out)
     return study
 

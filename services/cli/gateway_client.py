@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 from urllib.parse import quote
 
 import httpx
@@ -52,6 +53,38 @@ class Submission:
         return {} if self.patient is None else {PATIENT_HEADER: quote(self.patient)}
 
 
+class _OnDemand:
+    """A file that is open only while it is read: a study may have more files than a process may open at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size = path.stat().st_size
+        self._stream: BinaryIO | None = None
+
+    def read(self, count: int = -1) -> bytes:
+        """The next bytes; closes at the end."""
+        if self._stream is None:
+            self._stream = self._path.open("rb")
+        chunk = self._stream.read(count)
+        if not chunk:
+            self._close()
+        return chunk
+
+    def tell(self) -> int:
+        """Where the next bytes come from."""
+        return 0 if self._stream is None else self._stream.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """To the start, or to the end for its size: all that an upload asks for."""
+        self._close()
+        return self._size if whence == os.SEEK_END else offset
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
 class GatewayClient:
     """One gateway. Raises Transient when it does not answer, Refused or NotFound with its words when it refuses."""
 
@@ -79,9 +112,8 @@ class GatewayClient:
                     headers=submission.headers() | length,
                     timeout=UPLOAD_TIMEOUT,
                 )
-            files = [
-                ("files", (file.name, stack.enter_context(file.path.open("rb")), "application/octet-stream"))
-                for file in submission.files
+            files: Any = [
+                ("files", (file.name, _OnDemand(file.path), "application/octet-stream")) for file in submission.files
             ]
             return self._document(
                 "POST",
@@ -135,8 +167,8 @@ class GatewayClient:
             raise _problem(response)
         return response.text
 
-    def events(self, study: str) -> Iterator[Document]:
-        """Study documents as they change, by Server-Sent Events; ends when the connection does."""
+    def events(self, study: str) -> Iterator[Document | None]:
+        """Study documents as they change, by Server-Sent Events; None for a heartbeat. Ends with the connection."""
         try:
             with self._http.stream("GET", f"/studies/{study}/events", timeout=httpx.Timeout(30.0)) as response:
                 if response.is_error:
@@ -145,6 +177,8 @@ class GatewayClient:
                 for line in response.iter_lines():
                     if line.startswith("data:"):
                         yield json.loads(line.removeprefix("data:"))
+                    elif line.startswith(":"):
+                        yield None
         except httpx.TransportError:
             return
 

@@ -15,6 +15,8 @@ from services.cli.exit_codes import Exit
 from services.cli.gateway_client import Document, GatewayClient, Submission
 from services.cli.progress import progress, seconds_of
 from services.cli.source import assignments, collect
+from services.core.contracts.errors import Refused
+from services.core.contracts.result_model import PROVENANCE_SCHEMA
 
 POLL_S = 0.5
 ENDED = frozenset({"done", "failed"})
@@ -40,7 +42,7 @@ def submit(gateway: GatewayClient, options: argparse.Namespace) -> int:
     if ended is None:
         _print(gateway.study(document["id"]), options.json, "the wait was given up; the study goes on")
         return Exit.TIMED_OUT
-    if options.out:
+    if options.out and ended["revision"] is not None:  # without any report there is nothing to fetch
         fetch_all(gateway, ended["id"], Path(options.out))
     _print(ended, options.json, summary(ended))
     return exit_of(ended)
@@ -84,9 +86,10 @@ def follow(gateway: GatewayClient, study: str, *, timeout_s: float, quiet: bool)
     with progress(quiet=quiet) as view:
         while True:
             for document in gateway.events(study):
-                view.show(document)
-                if document["state"] in ENDED:
-                    return document
+                if document is not None:
+                    view.show(document)
+                    if document["state"] in ENDED:
+                        return document
                 if time.monotonic() > deadline:
                     return None
             document = gateway.study(study)  # the stream broke: ask, then listen again
@@ -99,13 +102,36 @@ def follow(gateway: GatewayClient, study: str, *, timeout_s: float, quiet: bool)
 
 
 def fetch_all(gateway: GatewayClient, study: str, out: Path) -> list[str]:
-    """Fetches every current result into a folder; gives the names."""
+    """Fetches every current result into a folder; gives the names.
+
+    All files are of one report: when another becomes current meanwhile they are fetched again. What an earlier report
+    left in the folder and this one does not have is removed, for nobody could tell that it is old.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    names = []
-    for item in gateway.results(study)["results"]:
-        gateway.fetch(f"/studies/{study}/results/{item['name']}", out / item["name"])
-        names.append(item["name"])
+    former = _outputs_before(out)
+    current = gateway.results(study)
+    while True:
+        names = [item["name"] for item in current["results"]]
+        if strange := [name for name in names if Path(name).name != name]:
+            raise Refused("STRANGE_NAME", f"the gateway names a result {strange[0]!r}, which is no file name")
+        for name in names:
+            gateway.fetch(f"/studies/{study}/results/{name}", out / name)
+        fetched, current = current["run_id"], gateway.results(study)
+        if current["run_id"] == fetched:
+            break
+    for name in former - set(names):
+        (out / name).unlink(missing_ok=True)
     return names
+
+
+def _outputs_before(out: Path) -> set[str]:
+    """What the provenance that lies in a folder says that lies beside it; nothing where there is none of ours."""
+    try:
+        document = json.loads((out / "provenance.json").read_text())
+        named = document["outputs"] if document["schema"] == PROVENANCE_SCHEMA else ()
+        return {name for name in named if Path(name).name == name}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def summary(study: Document) -> str:
