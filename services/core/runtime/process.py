@@ -54,8 +54,7 @@ def run_process(service: str, body: Callable[[Process], None]) -> int:
     setup_logging(service, shared.log_level)
     setup_tracing(service, shared.otlp_endpoint)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    _stop_on_signal(stop)
     process = Process(
         service=service,
         shared=shared,
@@ -77,3 +76,21 @@ def run_process(service: str, body: Callable[[Process], None]) -> int:
         return EXIT_CANNOT_START
     log.info("process.stopped", extra={"pid": os.getpid()})
     return 0
+
+
+def _stop_on_signal(stop: threading.Event) -> None:
+    """Sets `stop` at SIGTERM or SIGINT, from a thread of its own.
+
+    A handler must not: it would run in the middle of the main thread, which may hold the very lock that `set` takes.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+
+    def wait() -> None:
+        os.read(reader, 1)
+        stop.set()
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
