@@ -86,7 +86,6 @@ class EmbeddedConsumer:
         self._keep_membership()
         rows = dict(self._log.execute("SELECT name, id FROM topic").fetchall())
         self._row_of: dict[str, int] = {name: rows[name] for name in membership.topics}
-        self._topic_of = {row: name for name, row in self._row_of.items()}
 
     def poll(self, timeout_s: float, max_records: int = 1) -> Sequence[Record]:
         """See the port. Raises BusUnavailable."""

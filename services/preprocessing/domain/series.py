@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,10 +63,3 @@ class Placed:
         """RAS mm of the series to RAS mm of the reference."""
         inverse: Affine = np.linalg.inv(self.from_reference).astype(np.float64)
         return inverse
-
-
-def spread(found: Sequence[Found | Unreadable]) -> tuple[list[Found], list[Unreadable]]:
-    """Both kinds apart, in order."""
-    good = [item for item in found if isinstance(item, Found)]
-    bad = [item for item in found if isinstance(item, Unreadable)]
-    return good, bad

@@ -84,6 +84,14 @@ def test_a_complete_report_says_what_it_must(shelf: Shelf) -> None:
         assert expected in text, expected
 
 
+def test_no_number_stands_beside_an_abstention(shelf: Shelf) -> None:
+    silent = MarkerFacts(marker="mgmt", decision=Decision.ABSTAINED, probability=0.913, statement="Not decided.")
+    facts = SubtypeFacts(markers=(silent,), who_2021="None.", calibration_version="1")
+    text = texts(pdf(shelf, [shelf.prepare(), shelf.segment(), shelf.subtype(facts), shelf.compare()]))
+    assert "Abstained" in text
+    assert "91 %" not in text
+
+
 def test_every_page_is_a4_with_disclaimer_number_and_an_empty_band(shelf: Shelf) -> None:
     reader = pdf(shelf, everything_long(shelf))
     assert len(reader.pages) > 2

@@ -239,7 +239,8 @@ class Sections:
 
     def _marker_row(self, marker: MarkerFacts) -> list[Any]:
         decided = marker.decision in {Decision.POSITIVE, Decision.NEGATIVE}
-        probability = words.DASH if marker.probability is None else f"{100 * marker.probability:.0f} %"
+        number = marker.probability if decided else None  # beside an abstention it would be read as an answer
+        probability = words.DASH if number is None else f"{100 * number:.0f} %"
         return [
             (words.MARKER_NAMES.get(marker.marker, marker.marker), "cell-bold"),
             (words.DECISIONS[marker.decision], "cell-bold" if decided else "cell-soft"),
