@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+
+from pypdf import PdfReader
 
 from services.core.contracts.enums import Stage
 from services.core.contracts.manifest import Manifest
@@ -41,10 +45,22 @@ def assert_one_current_result(stack: Stack, studies: Sequence[str]) -> None:
 
 
 def bytes_outside_the_vault(home: Home) -> dict[str, bytes]:
-    """Every file of a home but the vault, the identified instances and the uploads in staging."""
+    """Every file of a home but the vault, the identified instances and the uploads in staging; packed ones also
+    unpacked: a name inside a page or a mask would not be seen otherwise.
+    """
     apart = (home.vault, home.blobs / "identified", home.staging)
     files = (path for path in home.root.rglob("*") if path.is_file() and not any(a in path.parents for a in apart))
-    return {str(path.relative_to(home.root)): _read(path) for path in files}
+    return {str(path.relative_to(home.root)): (data := _read(path)) + _unpacked(data) for path in files}
+
+
+def _unpacked(data: bytes) -> bytes:
+    if data.startswith(b"\x1f\x8b"):
+        return gzip.decompress(data)
+    if data.startswith(b"%PDF"):
+        reader = PdfReader(io.BytesIO(data))
+        texts = [page.extract_text() for page in reader.pages]
+        return "\n".join([*texts, *map(str, (reader.metadata or {}).values())]).encode()
+    return b""
 
 
 def _read(path: Path) -> bytes:
