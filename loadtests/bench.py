@@ -111,7 +111,7 @@ def _medians(runs: list[Row], key: str) -> Row:
 def _stack(environ: Mapping[str, str]) -> Iterator[tuple[Stack, Path]]:
     folder = Path(tempfile.mkdtemp(prefix="glioserve-bench-"))
     try:
-        with running(folder, environ) as stack:
+        with running(folder, environ, given={}) as stack:
             yield stack, folder
     finally:
         shutil.rmtree(folder)

@@ -186,16 +186,17 @@ class Stack:
 
 
 @contextmanager
-def running(root: Path, environ: Mapping[str, str] | None = None) -> Iterator[Stack]:
+def running(root: Path, environ: Mapping[str, str] | None = None, given: Mapping[str, str] = QUICK) -> Iterator[Stack]:
     """A stack with identity networks that leaves no process and no shared memory behind."""
     models = write_identity_repository(root / "models")
-    stack = Stack(Home(root / "home"), {"GLIOSERVE_MODELS": str(models), **QUICK, **(environ or {})})
+    stack = Stack(Home(root / "home"), {"GLIOSERVE_MODELS": str(models), **given, **(environ or {})})
     (stack.home.run / "failpoints").mkdir(parents=True)
     try:
         stack.start()
         yield stack
     finally:
         stack.stop()
+    assert "did not stop in time" not in stack.said()
     assert_nothing_left(stack.home)
 
 
