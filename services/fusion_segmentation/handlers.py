@@ -167,7 +167,7 @@ class SegmentHandler:
         mask = _mask(labels, study)
         native = to_native(mask, study.native)
         checkpoint()
-        volumes = {name: round(ml, 6) for name, ml in volumes_ml(native.data, native.grid).items()}
+        volumes = self._volumes(native)
         uncertainty = mean_vacuity(labels, vacuity)
         findings = Findings(
             used=study.used,
@@ -196,6 +196,12 @@ class SegmentHandler:
             verdict=judgement.verdict,
             reasons=judgement.reasons,
         )
+
+    def _volumes(self, native: Volume) -> dict[str, float]:
+        """ml; without the labels that the networks do not know and so did not find: 0 ml would be a statement."""
+        unknown = self._settings.unknown_labels.split(",")
+        found = volumes_ml(native.data, native.grid)
+        return {name: round(ml, 6) for name, ml in found.items() if ml > 0 or name not in unknown}
 
     def _stored(
         self, segmented: _Segmented, mask: Volume, native: Volume, study: PreparedStudy, checkpoint: Checkpoint

@@ -46,4 +46,10 @@ class FusionSettings(ServiceSettings):
     implausible_ml: float = Field(
         default=300.0, gt=0, description="Whole tumour above which a person looks.", json_schema_extra=_RESULT
     )
+    unknown_labels: str = Field(
+        default="RC",
+        pattern=r"^((NCR|SNFH|ET|RC)(,(NCR|SNFH|ET|RC))*)?$",
+        description="Labels that the served networks were never taught: their volume is not available, not 0 ml.",
+        json_schema_extra=_RESULT,
+    )
     deadlines: Deadlines = Deadlines()

@@ -93,7 +93,8 @@ class MarkerEvidence:
 class SegmentFacts:
     """Outputs: `mask/canonical`, `vacuity/canonical` (uint8, 1 mm), `mask/native` and `mask/native.nii.gz` (uint8).
 
-    The native ones lie on the grid of the reference sequence; volumes are theirs, per label and WT, TC, ET.
+    The native ones lie on the grid of the reference sequence; volumes are theirs, per label and WT, TC, ET. A label
+    that the networks were never taught has no volume.
     """
 
     label_schema: str

@@ -53,7 +53,8 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyResult:
-    """`volumes_ml` is None when the result is insufficient: no number then. Keys: WT, TC, ET, NCR, SNFH, RC.
+    """`volumes_ml` is None when the result is insufficient: no number then. Keys: WT, TC, ET, NCR, SNFH, RC; a label
+    that the networks do not know has no key.
 
     `lineage` is the digest over all manifests that the result rests on; `provenance.json` holds what it was taken over.
     """

@@ -164,6 +164,12 @@ def test_no_tumour_is_a_complete_answer_of_zero_millilitres(world: World) -> Non
     assert [call[0] for call in world.network.calls] == ["fusion_coarse"]
 
 
+def test_a_label_that_the_networks_do_not_know_has_no_volume_instead_of_zero(world: World) -> None:
+    assert "RC" not in facts_of(world.segment(world.prepare())).volumes_ml, "no cavity was looked for"
+    world.settings = FusionSettings(unknown_labels="")
+    assert facts_of(world.segment(world.prepare())).volumes_ml["RC"] == 0.0
+
+
 def test_without_t1c_the_answer_is_degraded_and_says_why(world: World) -> None:
     manifest = world.segment(world.prepare(slots=(Modality.T2F, Modality.T2W)))
     assert manifest.completeness is Completeness.DEGRADED
