@@ -114,7 +114,12 @@ class Supervisor:
         }
         if TRITON in self._only and self._shared.triton_url is None:
             launch = triton_command(
-                TritonSpec(runtime=self._shared.triton_runtime, models=self._shared.models, home=self._home)
+                TritonSpec(
+                    runtime=self._shared.triton_runtime,
+                    models=self._shared.models,
+                    home=self._home,
+                    otlp_traces_url=self._shared.otlp_endpoint,
+                )
             )
             environ["GLIOSERVE_TRITON_URL"] = launch.grpc_address
             publish_endpoints(
