@@ -137,7 +137,7 @@ class SubtypeFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionChange:
-    """A region now and then, ml; `change_percent` is None when the earlier volume was zero."""
+    """A region now and then, ml; `change_percent` is None when the earlier volume was zero, or less than a voxel."""
 
     region: str
     prior_ml: float

@@ -16,6 +16,8 @@ NO_CATEGORY = (
     "RANO category not available: it needs baseline or nadir, clinical status, steroid dose and measured lesions."
 )
 BASELINE = "Baseline: no earlier study of this patient to compare with."
+LEAST_ML = 0.001
+"""One voxel of 1 mm: of less nothing can be a percentage."""
 _NAMES = {"ET": "Enhancing volume", "TC": "Tumour core", "WT": "Whole tumour"}
 _NEEDS_T1C = frozenset({"ET", "TC"})
 
@@ -54,7 +56,7 @@ def statement(changes: Sequence[RegionChange], when: str, thresholds: Thresholds
 
 
 def _change(region: str, prior_ml: float, current_ml: float) -> RegionChange:
-    percent = round(100.0 * (current_ml - prior_ml) / prior_ml, 1) if prior_ml > 0 else None
+    percent = round(100.0 * (current_ml - prior_ml) / prior_ml, 1) if prior_ml >= LEAST_ML else None
     return RegionChange(region=region, prior_ml=prior_ml, current_ml=current_ml, change_percent=percent)
 
 

@@ -47,6 +47,7 @@ def _words(then: float, now: float) -> str:
         (10.0, 3.6, "decreased by 64 % (10.0 to 3.6 ml), below the volumetric thresholds"),
         (10.0, 10.02, "did not change (10.0 to 10.0 ml), below the volumetric thresholds"),
         (0.0, 2.0, "is new (0.0 to 2.0 ml)"),
+        (5e-324, 2.0, "is new (0.0 to 2.0 ml)"),
         (2.0, 0.0, "is no longer seen (2.0 to 0.0 ml)"),
         (0.0, 0.0, "was and is absent"),
         (0.1, 0.3, "stayed below 0.5 ml (0.10 to 0.30 ml), too little for a percentage"),
