@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from services.core.contracts.enums import STRUCTURAL, Completeness, Modality, Verdict
 from services.core.contracts.manifest import Manifest, Reason
 
+LEAST_UNREFINED_ML = 0.05
+"""Six voxels of 2 mm: what rounds to 0.0 ml limits no result."""
 _MISSING = {
     Modality.T1N: "without a T1 before contrast, blood and other bright tissue on T1c can pass for enhancement",
     Modality.T1C: "enhancing tissue cannot be seen without T1 after contrast: ET and TC are not reliable",
@@ -86,7 +88,7 @@ def _inputs(findings: Findings) -> Iterable[Reason]:
 def _steps(findings: Findings) -> Iterable[Reason]:
     if findings.fine_blind:
         yield Reason(code="COARSE_ONLY", message="no structural sequence: the mask is the coarse one, of 2 mm voxels")
-    if findings.unrefined_ml > 0:
+    if findings.unrefined_ml >= LEAST_UNREFINED_ML:
         yield Reason(
             code="PARTLY_COARSE",
             message=f"{findings.unrefined_ml:.1f} ml of the tumour lie outside the fine crops, at 2 mm only",
