@@ -24,10 +24,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     status.add_argument("study", nargs="?", metavar="ID")
     results = _json(commands.add_parser("results", help="fetch the current results of a study"))
     results.add_argument("study", metavar="ID")
-    results.add_argument("--out", required=True, metavar="DIR")
+    results.add_argument("--out", required=True, metavar="DIR", help="the folder to write into")
     replay = _json(commands.add_parser("replay", help="ask for a stage of a study to run once more"))
     replay.add_argument("study", metavar="ID")
-    replay.add_argument("--stage", choices=list(Stage), help="from this stage on; default: from the one that failed")
+    replay.add_argument(
+        "--stage",
+        choices=[stage.value for stage in Stage],
+        help="from this stage on; default: from the one that failed",
+    )
     demo = commands.add_parser("demo", help="start, send one phantom study, show what comes out")
     demo.add_argument("--study", metavar="FOLDER", help="your own study of DICOM or NIfTI instead of the phantom")
     demo.add_argument("--out", metavar="DIR", help="where results go; default: <home>/demo/results")
@@ -40,13 +44,21 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _submit(parser: argparse.ArgumentParser) -> None:
     _json(parser)
-    parser.add_argument("path", metavar="PATH")
-    parser.add_argument("--lane", choices=["stat", "routine"], default="routine")
+    parser.add_argument("path", metavar="PATH", help="a folder, a ZIP or one file")
+    parser.add_argument("--lane", choices=["stat", "routine"], default="routine", help="stat goes first")
     parser.add_argument("--patient", metavar="ID", help="whose study it is; NIfTI does not say")
-    parser.add_argument("--acquired", metavar="DATE", help="when it was acquired, ISO 8601; NIfTI does not say")
-    parser.add_argument("--sequence", action="append", default=[], metavar="SLOT=FILE", help="such as t1c=post.nii.gz")
+    parser.add_argument(
+        "--acquired", metavar="DATE", help="when it was acquired, YYYY-MM-DD[THH:MM:SS]; NIfTI does not say"
+    )
+    parser.add_argument(
+        "--sequence",
+        action="append",
+        default=[],
+        metavar="SLOT=FILE",
+        help="such as t1c=post.nii.gz; the file as named below PATH",
+    )
     parser.add_argument("--wait", action="store_true", help="follow the study to its end")
-    parser.add_argument("--timeout", type=float, default=1800.0, metavar="S", help="how long --wait waits")
+    parser.add_argument("--timeout", type=float, default=1800.0, metavar="S", help="seconds that --wait waits")
     parser.add_argument("--out", metavar="DIR", help="wait, then fetch the results into this folder")
 
 

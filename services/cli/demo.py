@@ -31,6 +31,8 @@ def demo(shared: SharedSettings, environ: Mapping[str, str], options: argparse.N
     """Checks the machine, starts the stack, sends a study, shows what comes out. Gives the exit code."""
     if missing := [finding for finding in examine(shared) if finding.needed and not finding.ok]:
         return _tell_missing(missing)
+    if options.study:
+        collect(Path(options.study))  # a wrong path is told before anything starts
     home = Home(shared.home.resolve())
     out = Path(options.out) if options.out else home.root / "demo" / "results"
     with _stack(home, environ) as started:
@@ -53,6 +55,7 @@ def demo(shared: SharedSettings, environ: Mapping[str, str], options: argparse.N
         if sys.stdout.isatty():
             print(f"\nPage       {page}\nThe services stay up until Ctrl-C.", flush=True)
             signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            print("\nStopping ...", flush=True)
         else:
             print(f"\nPage       {out / 'page.html'} (a copy: the services stop now)")
     return exit_of(study)
@@ -111,6 +114,8 @@ def _one_study(gateway: GatewayClient, source: Path, out: Path) -> Document | No
     files = collect(source)
     print(f"Sending {len(files)} files ...", flush=True)
     accepted = gateway.submit(Submission(files=files))
+    if sys.stdout.isatty():
+        print(f"Page       {gateway.url}{accepted['links']['page']}", flush=True)
     study = follow(gateway, accepted["id"], timeout_s=DONE_WITHIN_S, quiet=False)
     if study is not None and study["revision"] is not None:
         fetch_all(gateway, study["id"], out)

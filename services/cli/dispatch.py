@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -43,13 +44,24 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         shared = load_shared(environ)
         command = LOCAL.get(options.command, _converse)
-        return command(shared, environ, options)
+        return _flushed(command(shared, environ, options))
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return Exit.USAGE
     except GlioServeError as error:
         sys.stderr.write(f"{error.message} [{error.code}]\n{error.advice}".rstrip() + "\n")
         return exit_for(error)
+    except BrokenPipeError:  # whoever read the output has enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.UNEXPECTED
+    except OSError as error:
+        sys.stderr.write(f"{error.filename or 'the system'}: {error.strerror or error} [{type(error).__name__}]\n")
+        return Exit.UNEXPECTED
+
+
+def _flushed(code: int) -> int:
+    sys.stdout.flush()  # here, where a reader that has left is no surprise
+    return code
 
 
 def exit_for(error: GlioServeError) -> Exit:

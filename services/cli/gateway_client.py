@@ -126,7 +126,7 @@ class GatewayClient:
 
     def study(self, study: str) -> Document:
         """The study document: state, stages, revision, completeness, verdict."""
-        return self._document("GET", f"/studies/{study}")
+        return self._document("GET", _path(study))
 
     def studies(self) -> Document:
         """The list of studies."""
@@ -134,11 +134,11 @@ class GatewayClient:
 
     def results(self, study: str) -> Document:
         """Names, sizes, media types and digests of the current results."""
-        return self._document("GET", f"/studies/{study}/results")
+        return self._document("GET", f"{_path(study)}/results")
 
     def replay(self, study: str, stage: str | None) -> Document:
         """Asks for the same run once more."""
-        return self._document("POST", f"/studies/{study}/replay", params={"stage": stage} if stage else {})
+        return self._document("POST", f"{_path(study)}/replay", params={"stage": stage} if stage else {})
 
     def fetch(self, path: str, target: Path) -> None:
         """Downloads to a file; it appears whole or not at all."""
@@ -193,6 +193,17 @@ class GatewayClient:
         return document
 
 
+def _path(study: str) -> str:
+    """Where a study is. Raises NotFound on what can be no id, before it becomes another address."""
+    if not study.replace("-", "").isalnum():
+        raise _unknown_study("there is no study with this id")
+    return f"/studies/{study}"
+
+
+def _unknown_study(detail: str) -> NotFound:
+    return NotFound("UNKNOWN_STUDY", detail, "List them: glioserve status")
+
+
 def _unreachable(url: str) -> Transient:
     return Transient("UNREACHABLE", f"no gateway answers at {url}", "Start it: glioserve up")
 
@@ -202,8 +213,12 @@ def _problem(response: httpx.Response) -> GlioServeError:
         body = response.json()
         code, detail = body["code"], body.get("detail") or body["title"]
         advice = body.get("advice", "")
+        if body.get("names"):  # of files that were just sent from here
+            detail = f"{detail}: {', '.join(body['names'])}"
     except (ValueError, KeyError, TypeError):
         code, detail, advice = f"HTTP_{response.status_code}", f"the gateway answered {response.status_code}", ""
+    if code == "UNKNOWN_STUDY":
+        return _unknown_study(detail)
     if response.status_code == httpx.codes.NOT_FOUND:
         return NotFound(code, detail, advice)
     if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:

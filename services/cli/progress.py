@@ -89,4 +89,9 @@ def seconds_of(stage: Document) -> str:
 
 def _why(stage: Document) -> str:
     problem = stage.get("problem")
-    return f"{problem['message']} {problem.get('advice') or ''}".strip() if problem else ""
+    return said(problem) if problem else ""
+
+
+def said(problem: Document) -> str:
+    """What went wrong, and what the reader can do."""
+    return f"{problem['message']}. {problem.get('advice') or ''}".strip()

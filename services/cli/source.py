@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.cli.gateway_client import SourceFile
-from services.core.contracts.enums import Modality
+from services.core.contracts.enums import STRUCTURAL
 from services.core.contracts.errors import Refused
 
 
@@ -30,8 +30,8 @@ def assignments(texts: list[str]) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for text in texts:
         slot, mark, name = text.partition("=")
-        if not mark or not name or slot not in set(Modality):
-            known = ", ".join(Modality)
+        if not mark or not name or slot.lower() not in STRUCTURAL:
+            known = ", ".join(STRUCTURAL)
             raise Refused("BAD_SEQUENCE", f"--sequence takes SLOT=FILE, not {text!r}", f"Slots: {known}.")
-        chosen[slot] = name
+        chosen[slot.lower()] = name
     return chosen

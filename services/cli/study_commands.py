@@ -6,19 +6,18 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
 
 from services.cli.exit_codes import Exit
 from services.cli.gateway_client import Document, GatewayClient, Submission
-from services.cli.progress import progress, seconds_of
+from services.cli.progress import progress, said, seconds_of
 from services.cli.source import assignments, collect
 from services.core.contracts.errors import Refused
 from services.core.contracts.result_model import PROVENANCE_SCHEMA
 
 POLL_S = 0.5
+COLUMNS = ("id", "version", "lane", "state", "revision", "completeness", "verdict")
 ENDED = frozenset({"done", "failed"})
 
 
@@ -34,17 +33,17 @@ def submit(gateway: GatewayClient, options: argparse.Namespace) -> int:
         )
     )
     if not (options.wait or options.out):
-        _print(document, options.json, f"study {document['id']} accepted, version {document['version']}")
+        _print(document, options.json, taken(document))
         return Exit.OK
     if not options.json:
-        sys.stderr.write(f"study {document['id']} accepted, version {document['version']}\n")
+        sys.stderr.write(f"{taken(document)}\n")
     ended = follow(gateway, document["id"], timeout_s=options.timeout, quiet=options.json)
     if ended is None:
         _print(gateway.study(document["id"]), options.json, "the wait was given up; the study goes on")
         return Exit.TIMED_OUT
     if options.out and ended["revision"] is not None:  # without any report there is nothing to fetch
         fetch_all(gateway, ended["id"], Path(options.out))
-    _print(ended, options.json, summary(ended))
+    _print(ended, options.json, ending(ended) + (f"\nresults lie in {options.out}" if options.out else ""))
     return exit_of(ended)
 
 
@@ -58,11 +57,9 @@ def status(gateway: GatewayClient, options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(json.dumps(listing, indent=2) + "\n")
         return Exit.OK
-    table = Table("study", "version", "lane", "state", "revision", "completeness", "verdict", box=None)
-    for study in listing["studies"]:
-        cells = (study.get(key) for key in ("id", "version", "lane", "state", "revision", "completeness", "verdict"))
-        table.add_row(*("" if cell is None else str(cell) for cell in cells))
-    Console().print(table)
+    print(table(listing["studies"]) if listing["studies"] else "no study yet; send one: glioserve submit FOLDER")
+    if listing["next"] is not None:
+        print("older studies are not shown")
     return Exit.OK
 
 
@@ -134,17 +131,38 @@ def _outputs_before(out: Path) -> set[str]:
         return set()
 
 
+def taken(study: Document) -> str:
+    """What became of an upload, in one line."""
+    upload = study["upload"]
+    word = "accepted" if upload["new_version"] else "known already, nothing new"
+    ignored = "".join(f"; ignored: {count} ({reason})" for reason, count in upload["ignored"].items())
+    return f"study {study['id']} {word}, version {study['version']}{ignored}"
+
+
+def table(studies: Sequence[Document]) -> str:
+    """Studies, one a line, ids whole: they are copied from here."""
+    rows = [COLUMNS, *(tuple("" if study[key] is None else str(study[key]) for key in COLUMNS) for study in studies)]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
 def summary(study: Document) -> str:
     """A study in a few lines."""
+    stages = [
+        f"  {stage['stage']:<10} {stage['status']:<10} {seconds_of(stage):>8}".rstrip() for stage in study["stages"]
+    ]
+    return "\n".join([ending(study), *stages])
+
+
+def ending(study: Document) -> str:
+    """How a study stands, without its stages: they were shown as they ended."""
     lines = [f"study {study['id']} version {study['version']}: {study['state']}"]
     if study.get("completeness"):
         lines.append(f"result {study['completeness']}, {study['verdict']}, revision {study['revision']}")
-    lines += [f"  {stage['stage']:<10} {stage['status']:<10} {seconds_of(stage)}".rstrip() for stage in study["stages"]]
-    problems = (stage["problem"] for stage in study["stages"] if stage.get("problem"))
-    lines += [
-        f"  {problem['code']}: {problem['message']} {problem.get('advice') or ''}".rstrip() for problem in problems
-    ]
-    return "\n".join(lines)
+    problems = {(stage["problem"]["code"], said(stage["problem"])) for stage in study["stages"] if stage.get("problem")}
+    return "\n".join([*lines, *(f"  {code}: {words}" for code, words in sorted(problems))])
 
 
 def exit_of(study: Document) -> Exit:

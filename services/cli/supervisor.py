@@ -20,7 +20,7 @@ from pydantic import Field
 
 from services.cli.child import HEALTHY_AFTER_S, Child, ChildSpec
 from services.core.contracts.errors import Refused
-from services.core.runtime.home import Home, publish_endpoints
+from services.core.runtime.home import Home, publish_endpoints, read_endpoints
 from services.core.runtime.settings import ServiceSettings, SharedSettings, load
 from services.core.storage.local import LocalBlobStore
 from services.core.triton.server import TritonSpec, triton_command
@@ -70,12 +70,21 @@ class Supervisor:
                 for child in children:
                     child.start()
                 say(f"{len(children)} processes started, home {self._home.root}")
+                address: str | None = None
                 while not self._stopping:
                     self._revive(children, say)
+                    address = self._tell_address(address, say)
                     time.sleep(TICK_S)
             finally:
                 self._end(children, say)
         return 0
+
+    def _tell_address(self, told: str | None, say: Callable[[str], None]) -> str | None:
+        """Says where the gateway answers, once it does, and again when that changes."""
+        address = read_endpoints(self._home).get("gateway", {}).get("http")
+        if address is not None and address != told:
+            say(f"gateway {address}")
+        return address or told
 
     def _stop(self) -> None:
         self._stopping = True

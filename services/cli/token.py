@@ -13,6 +13,10 @@ def make_token(name: str, file: Path) -> str:
     """Adds the hash of a new token to the file (mode 0600) and gives the token. Raises Refused on a name in use."""
     token = new_token()
     known = file.read_text() if file.exists() else ""
+    if any(line.split()[:1] == [name] for line in known.splitlines()):
+        raise Refused(
+            "BAD_TOKEN_NAME", f"{file} has a token of {name} already", "Take another name, or delete its line."
+        )
     try:
         text = f"{known.rstrip()}\n{token_line(name, token)}\n".lstrip()
         fresh = file.with_name(f".{file.name}.new")

@@ -99,9 +99,16 @@ def _marked(settings: BaseModel) -> dict[str, Any]:
 M = TypeVar("M", bound=BaseModel)
 
 
+def _said(kind: str, message: str) -> str:
+    return "there is no such setting" if kind == "extra_forbidden" else message
+
+
 def _validated(model: type[M], values: Mapping[str, Any], prefix: str) -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [f"{prefix}{'__'.join(str(p).upper() for p in e['loc'])}: {e['msg']}" for e in error.errors()]
+        lines = [
+            f"{prefix}{'__'.join(str(p).upper() for p in e['loc'])}: {_said(e['type'], e['msg'])}"
+            for e in error.errors()
+        ]
         raise SettingsError("; ".join(lines)) from None

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from services.cli.gateway_client import GatewayClient, Submission
+from services.cli.gateway_client import GatewayClient, NotFound, Submission
 from services.cli.source import collect
 from services.cli.study_commands import fetch_all, follow
 from services.core.contracts.errors import Refused
@@ -149,3 +149,11 @@ def test_a_result_that_is_no_file_name_is_refused(tmp_path: Path) -> None:
     with talking(parrot) as gateway, pytest.raises(Refused, match="no file name"):
         fetch_all(gateway, "s", tmp_path / "in")
     assert not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize("study", ["../x", "a b", "a?b", "", "."])
+def test_what_can_be_no_id_is_an_unknown_study_and_no_other_address(study: str) -> None:
+    with talking(Parrot()) as gateway, pytest.raises(NotFound) as raised:
+        gateway.study(study)
+    assert raised.value.code == "UNKNOWN_STUDY"
+    assert "glioserve status" in raised.value.advice
