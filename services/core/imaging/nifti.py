@@ -193,7 +193,11 @@ def _shape(raw: Any) -> tuple[int, int, int]:
     if min(edges) < 1 or max(edges) > MAX_EDGE:
         raise Refused("NIFTI_TOO_LARGE", f"the header states the dimensions {edges}")
     if rank < 3 or any(edge != 1 for edge in edges[3:]):
-        raise Refused("NOT_THREE_DIMENSIONAL", f"the image has the dimensions {edges}; one 3-D image is expected")
+        raise Refused(
+            "NOT_THREE_DIMENSIONAL",
+            f"the image has the dimensions {edges}; one 3-D image is expected",
+            "Send one file for each sequence, without time series or diffusion directions.",
+        )
     x, y, z = edges[:3]
     if min(x, y, z) < 2:
         raise Refused("ONE_SLICE", f"the image has the dimensions {edges[:3]}: one slice is no volume")

@@ -26,6 +26,7 @@ from services.gateway.errors import Conflict
 from services.gateway.ports import DicomImage, Inspector
 
 INFLATED_AT_ONCE = 2
+_IMAGES = "Send a folder or ZIP of DICOM instances, or of .nii and .nii.gz files."
 _IMAGE_ENDINGS = (".nii", ".nii.gz", ".dcm", ".ima")
 
 
@@ -36,7 +37,8 @@ class UnknownNames(Refused):
         super().__init__(
             "UNKNOWN_SEQUENCE_NAMES",
             f"{len(names)} file names do not say which sequence they are",
-            "Name them t1n, t1c, t2w or t2f (BraTS and BIDS names are known), or say it: sequence=t1c=FILE.",
+            "Name them t1n, t1c, t2w or t2f (BraTS and BIDS names are known), or say it: sequence=t1c=FILE"
+            " (glioserve submit: --sequence t1c=FILE).",
         )
         self.names = tuple(names)
 
@@ -60,7 +62,7 @@ def examine(files: Sequence[StagedFile], statements: Statements, inspector: Insp
         return _dicom(found, statements)
     if found.nifti:
         return _nifti(found, statements, inspector)
-    raise Refused("NO_IMAGES", "the upload holds no DICOM instance and no NIfTI file")
+    raise Refused("NO_IMAGES", "the upload holds no DICOM instance and no NIfTI file", _IMAGES)
 
 
 def _sort(files: Sequence[StagedFile], inspector: Inspector) -> _Sorted:
@@ -86,7 +88,7 @@ def _sort(files: Sequence[StagedFile], inspector: Inspector) -> _Sorted:
 def _nifti(found: _Sorted, statements: Statements, inspector: Inspector) -> Submission:
     slots = sorted(_slots(found, statements).items())
     with ThreadPoolExecutor(INFLATED_AT_ONCE) as pool:  # inflating and hashing let go of the interpreter
-        fingerprints = list(pool.map(lambda chosen: inspector.nifti(chosen[1].path), slots))
+        fingerprints = list(pool.map(lambda chosen: _digest(chosen[0], chosen[1], inspector), slots))
     items = [
         Item(
             instance=slot,
@@ -99,6 +101,13 @@ def _nifti(found: _Sorted, statements: Statements, inspector: Inspector) -> Subm
         for (slot, file), fingerprint in zip(slots, fingerprints, strict=True)
     ]
     return nifti_submission(items, statements.patient, statements.acquired_at, found.ignored)
+
+
+def _digest(slot: Modality, file: StagedFile, inspector: Inspector) -> str:
+    try:
+        return inspector.nifti(file.path)
+    except Refused as error:
+        raise Refused(error.code, f"{slot}: {error.message}", error.advice) from error
 
 
 def _slots(found: _Sorted, statements: Statements) -> dict[Modality, StagedFile]:
@@ -118,7 +127,7 @@ def _slots(found: _Sorted, statements: Statements) -> dict[Modality, StagedFile]
     if unknown:
         raise UnknownNames(unknown)
     if not slots:
-        raise Refused("NO_IMAGES", "the upload holds no sequence, only segmentations")
+        raise Refused("NO_IMAGES", "the upload holds no sequence, only segmentations", _IMAGES)
     return slots
 
 
@@ -128,7 +137,11 @@ def _stated(files: Sequence[StagedFile], statements: Statements) -> dict[str, Mo
     for name, slot in statements.sequences.items():
         meant = [f.name for f in files if name in (f.name, PurePosixPath(f.name).name)]
         if len(meant) != 1:
-            raise Refused("BAD_SEQUENCE", f"the file stated as {slot} is not in the upload, or more than once")
+            raise Refused(
+                "BAD_SEQUENCE",
+                f"the file stated as {slot} is not in the upload, or more than once",
+                "Name it as it lies in the folder that is sent.",
+            )
         chosen[meant[0]] = slot
     return chosen
 
@@ -151,7 +164,11 @@ def _dicom(found: _Sorted, statements: Statements) -> Submission:
     for image, file in found.dicom:
         known = images.setdefault(image.instance, (image, file))[0]
         if known.fingerprint != image.fingerprint:
-            raise Conflict("INSTANCE_CONFLICT", "two instances of the upload have one UID and different images")
+            raise Conflict(
+                "INSTANCE_CONFLICT",
+                "two instances of the upload have one UID and different images",
+                "Send one study, as the scanner or archive gives it.",
+            )
     if not images:
         raise Refused("NOT_MR", "the upload holds no MR image", "Send the MR series of the study.")
     return one_study(list(images.values()), found.ignored, statements)
