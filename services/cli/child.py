@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -48,7 +49,8 @@ class Child:
     def start(self) -> None:
         """Starts the process."""
         self.spec.before_start()
-        _rotate(self.spec.log)
+        self.spec.log.parent.mkdir(parents=True, exist_ok=True)
+        self.shorten_log()
         self._log = self.spec.log.open("ab")
         self.process = subprocess.Popen(
             self.spec.argv,
@@ -77,6 +79,13 @@ class Child:
         self._not_before = now + min(self._backoff_s, MAX_BACKOFF_S)
         self._forget()
         return code
+
+    def shorten_log(self) -> None:
+        """Puts a log that is too long aside, under its writer: that one appends, and so goes on at the start."""
+        log = self.spec.log
+        if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
+            shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+            os.truncate(log, 0)
 
     def terminate(self) -> None:
         """Asks the process to stop."""
@@ -116,9 +125,3 @@ def tied_to(parent: int, *, end: signal.Signals = signal.SIGKILL, nice: int = 0)
             os.nice(nice)
 
     return before_exec
-
-
-def _rotate(log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
-        log.replace(log.with_suffix(f"{log.suffix}.1"))

@@ -30,7 +30,7 @@ TRITON = "triton"
 STAGES = ("preprocessing", "fusion_segmentation", "molecular_subtyping", "monitoring", "reporting")
 SERVICES = (TRITON, "gateway", *STAGES)
 TICK_S = 0.1
-DRAIN_S = 20.0
+DRAIN_S = 35.0  # above the consumer loop's own drain time
 WARD_NICE = 5
 log = logging.getLogger(__name__)
 
@@ -60,9 +60,10 @@ class Supervisor:
         self._stopping = False
 
     def run(self, say: Callable[[str], None]) -> int:
-        """Starts everything, keeps it alive, and stops it on SIGINT or SIGTERM. Gives the exit code."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self._stop())
+        """Starts everything, keeps it alive, and stops it on SIGINT, SIGTERM or SIGHUP. Gives the exit code."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores the end of the terminal
+                signal.signal(number, lambda *_: self._stop())
         with _only_one(self._home):
             self._tidy()
             children = [Child(spec) for spec in self._specs()]
@@ -91,6 +92,7 @@ class Supervisor:
 
     def _revive(self, children: Sequence[Child], say: Callable[[str], None]) -> None:
         for child in children:
+            child.shorten_log()
             code = child.revive()
             if code is not None:
                 say(f"{child.spec.name} ended with {_described(code)}; it is started again (log: {child.spec.log})")
