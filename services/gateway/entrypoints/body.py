@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
-from anyio import to_thread
+from anyio import move_on_after, to_thread
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
@@ -14,6 +14,8 @@ from services.gateway.errors import BadRequest
 LONGEST_NUMBER = 18
 DRAIN_BYTES = 64 << 20
 """After a refusal so much of the rest is read and dropped, so that the sender gets to read the answer."""
+DRAIN_S = 5.0
+"""No longer than this: a sender may announce what it never sends."""
 
 
 def whole_number(text: str | None) -> int | None:
@@ -38,12 +40,13 @@ async def fed(body: AsyncIterator[bytes], sink: Callable[[bytes], None], metrics
 
 
 async def drained(body: AsyncIterator[bytes]) -> None:
-    """Reads and drops what is left of a body, up to a limit."""
+    """Reads and drops what is left of a body, up to a limit of bytes and time."""
     left = DRAIN_BYTES
     try:
-        async for chunk in body:
-            left -= len(chunk)
-            if left < 0:
-                return
+        with move_on_after(DRAIN_S):
+            async for chunk in body:
+                left -= len(chunk)
+                if left < 0:
+                    return
     except (ClientDisconnect, RuntimeError):  # gone, or read to its end before
         return

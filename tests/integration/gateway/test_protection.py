@@ -94,3 +94,12 @@ def test_answers_carry_safe_headers(gateway: RunningGateway) -> None:
     answer = gateway.http.get("/studies")
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/", "/studies", "/openapi.json", "/health/live"])
+def test_head_gives_the_headers_of_get(gateway: RunningGateway, path: str) -> None:
+    asked = gateway.http.get(path)
+    answer = gateway.http.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"] == asked.headers["content-type"]
+    assert gateway.http.head("/nowhere").status_code == httpx.codes.NOT_FOUND

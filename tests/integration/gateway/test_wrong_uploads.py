@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import socket
 import zipfile
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -223,3 +225,12 @@ def test_unknown_ids_and_routes_are_problem_documents(gateway: RunningGateway) -
         assert answer.json()["code"]
     assert gateway.http.delete("/studies").json()["code"] == "METHOD_NOT_ALLOWED"
     assert gateway.http.get("/studies", params={"limit": "x"}).json()["code"] == "INVALID_PARAMETER"
+
+
+def test_a_sender_that_announces_too_much_and_sends_little_gets_an_answer(gateway: RunningGateway) -> None:
+    place = urlsplit(gateway.url)
+    head = f"POST /studies HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Type: application/zip\r\n"
+    with socket.create_connection((place.hostname, place.port), timeout=60) as connection:
+        connection.sendall(f"{head}Content-Length: 99999999999999\r\n\r\nxx".encode())
+        answer = connection.recv(1 << 16)
+    assert answer.startswith(b"HTTP/1.1 413 ")
