@@ -21,6 +21,7 @@ from pydantic import Field
 from services.cli.child import HEALTHY_AFTER_S, Child, ChildSpec
 from services.core.contracts.errors import Refused
 from services.core.runtime.home import Home, publish_endpoints, read_endpoints
+from services.core.runtime.process import EXIT_BAD_SETTINGS
 from services.core.runtime.settings import ServiceSettings, SharedSettings, load
 from services.core.storage.local import LocalBlobStore
 from services.core.triton.server import TritonSpec, triton_command
@@ -178,4 +179,6 @@ def _only_one(home: Home) -> Iterator[None]:
 
 
 def _described(code: int) -> str:
+    if code == EXIT_BAD_SETTINGS:
+        return f"exit code {code}, a setting is wrong"
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

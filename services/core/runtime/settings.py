@@ -29,7 +29,11 @@ class SharedSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     home: Path = Field(default=Path(".glioserve"), description="Everything this installation writes lies below it.")
-    bus: str = Field(default="embedded", description="`embedded`, or `kafka://host:port[,host:port]`.")
+    bus: str = Field(
+        default="embedded",
+        pattern=r"^(embedded|kafka://.+)$",
+        description="`embedded`, or `kafka://host:port[,host:port]`.",
+    )
     triton_url: str | None = Field(default=None, description="gRPC address of an external Triton, host:port.")
     triton_runtime: Path = Field(
         default=Path(__file__).parents[3] / ".venv-triton", description="Environment that holds `tritonserver`."
@@ -37,7 +41,9 @@ class SharedSettings(BaseModel):
     models: Path = Field(
         default=Path(__file__).parents[3] / "triton_models", description="The Triton model repository."
     )
-    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_level: str = Field(
+        default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR."
+    )
     otlp_endpoint: str | None = Field(default=None, description="OTLP/HTTP traces go there; none: not exported.")
     retry_budget_s: float = Field(
         default=900.0, gt=0, description="How long a transient failure is tried again before the dead letters."

@@ -45,6 +45,12 @@ def test_an_unknown_shared_name_is_refused() -> None:
         load_shared({"GLIOSERVE_BUZ": "kafka://x"})
 
 
+@pytest.mark.parametrize(("name", "value"), [("GLIOSERVE_BUS", "rabbit://x"), ("GLIOSERVE_LOG_LEVEL", "silly")])
+def test_a_shared_value_without_a_meaning_is_refused_before_anything_starts(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        load_shared({name: value})
+
+
 def test_names_of_other_services_are_none_of_ours() -> None:
     assert load(Example, "example", {"GLIOSERVE_OTHER__X": "1", "PATH": "/bin"}) == Example()
     assert load_shared({"GLIOSERVE_OTHER__X": "1", "GLIOSERVE_BUS": "embedded"}).bus == "embedded"
