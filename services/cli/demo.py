@@ -18,7 +18,7 @@ from services.cli.exit_codes import Exit
 from services.cli.gateway_client import Document, GatewayClient, Submission
 from services.cli.readiness import unready, wait_ready
 from services.cli.source import collect
-from services.cli.study_commands import exit_of, fetch_all, follow, summary
+from services.cli.study_commands import exit_of, fetch_all, follow, standing, summary
 from services.cli.supervisor import DRAIN_S, SERVICES
 from services.core.runtime.home import Home, read_endpoints
 from services.core.runtime.settings import SharedSettings
@@ -129,7 +129,7 @@ def _saved(page: str, study: Document) -> str:
 
 def _show(study: Document, out: Path) -> None:
     report = json.loads((out / "report.json").read_text())
-    print(f"\nResult     {report['completeness']}, {report['verdict']} (revision {report['revision']})")
+    print(f"\nResult     {standing(report)} (revision {report['revision']})")
     for reason in report["reasons"]:
         print(f"           {reason['message']}")
     if report["volumes_ml"] is not None:

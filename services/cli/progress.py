@@ -42,7 +42,7 @@ class Lines:
             key = (stage["stage"], stage["status"], stage["replay"], stage["revision"])
             if stage["finished_at"] is not None and key not in self._seen:
                 self._seen.add(key)
-                self._console.print(_line(stage), highlight=False, markup=False)
+                self._console.print(_line(stage), highlight=False, markup=False, soft_wrap=True)
 
 
 class LiveTable:

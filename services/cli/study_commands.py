@@ -156,11 +156,17 @@ def summary(study: Document) -> str:
     return "\n".join([ending(study), *stages])
 
 
+def standing(result: Document) -> str:
+    """Completeness and verdict of a result; where there is no number there is nothing to trust or to review."""
+    insufficient = result["completeness"] == "insufficient"
+    return str(result["completeness"]) if insufficient else f"{result['completeness']}, {result['verdict']}"
+
+
 def ending(study: Document) -> str:
     """How a study stands, without its stages: they were shown as they ended."""
     lines = [f"study {study['id']} version {study['version']}: {study['state']}"]
     if study.get("completeness"):
-        lines.append(f"result {study['completeness']}, {study['verdict']}, revision {study['revision']}")
+        lines.append(f"result {standing(study)}, revision {study['revision']}")
     problems = {(stage["problem"]["code"], said(stage["problem"])) for stage in study["stages"] if stage.get("problem")}
     return "\n".join([*lines, *(f"  {code}: {words}" for code, words in sorted(problems))])
 

@@ -11,7 +11,7 @@ from services.cli.dispatch import exit_for, run
 from services.cli.exit_codes import Exit
 from services.cli.gateway_client import NotFound
 from services.cli.source import assignments, collect
-from services.cli.study_commands import exit_of, table, taken
+from services.cli.study_commands import exit_of, standing, table, taken
 from services.core.contracts.errors import GlioServeError, Permanent, Refused, Transient
 from services.core.security.tokens import BearerTokens
 
@@ -123,3 +123,8 @@ def test_an_upload_of_known_images_says_so_and_what_was_ignored() -> None:
     upload = {"new_version": False, "ignored": {"not an image": 2}}
     said = taken({"id": "s", "version": 3, "upload": upload})
     assert said == "study s known already, nothing new, version 3; ignored: 2 (not an image)"
+
+
+def test_without_a_number_nothing_is_called_trusted() -> None:
+    assert standing({"completeness": "insufficient", "verdict": "trusted"}) == "insufficient"
+    assert standing({"completeness": "degraded", "verdict": "needs_review"}) == "degraded, needs_review"
