@@ -14,7 +14,7 @@ from services.core.contracts.enums import Completeness, Lane, Modality, Verdict
 from services.core.contracts.events import BlobRef, ManifestRef, StageOutcome, StageRequest
 from services.core.contracts.ids import JsonValue, PatientKey, StudyKey
 from services.gateway.domain.history import HistoryEvent, HistoryRow
-from services.gateway.domain.identity import Identity
+from services.gateway.domain.identity import Identity, StudyModule
 from services.gateway.domain.intake import Instance, StudyFacts, StudyRow
 from services.gateway.domain.records import PatientRecord, StudyRecord
 from services.gateway.domain.upload import FileKind, StagedFile
@@ -154,6 +154,7 @@ class DicomImage:
     fingerprint: str
     acquired_at: str | None
     identity: Identity = field(repr=False)
+    module: StudyModule = field(default_factory=StudyModule, repr=False)
 
 
 class Inspector(Protocol):
@@ -183,6 +184,12 @@ class IdentityVault(Protocol):
 
     def identity(self, patient: PatientKey) -> Identity | None:
         """Who is behind a pseudonym, or None."""
+
+    def remember_study(self, study: StudyKey, module: StudyModule, now: datetime) -> None:
+        """Keeps what names people or orders in a study's headers, durably."""
+
+    def study_module(self, study: StudyKey) -> StudyModule:
+        """What was kept of a study; empty when nothing was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,8 @@ def test_a_dicom_study_comes_out_with_a_segmentation_that_names_its_patient(stac
     assert segmentation.Modality == "SEG"
     assert segmentation.PatientID == patient.patient_id
     assert str(segmentation.PatientName) == patient.name
+    assert segmentation.AccessionNumber == patient.accession
+    assert str(segmentation.ReferringPhysicianName) == patient.physician
     assert results["report.pdf"].read_bytes().startswith(b"%PDF")
 
 

@@ -9,7 +9,7 @@ from services.core.contracts.ids import canonical_json
 from services.core.imaging.dicom_file import stated_instance
 from services.core.imaging.dicom_header import inspect_dicom
 from services.core.imaging.nifti import NiftiHeader, inspect_nifti
-from services.gateway.domain.identity import Identity
+from services.gateway.domain.identity import Identity, StudyModule
 from services.gateway.domain.upload import FileKind
 from services.gateway.ports import DicomImage, InstanceName
 
@@ -59,6 +59,11 @@ class ImagingInspector:
                 issuer=who.issuer_of_patient_id,
                 name=who.patient_name,
                 birth_date=who.patient_birth_date,
+            ),
+            module=StudyModule(
+                accession_number=who.accession_number,
+                study_id=who.study_id,
+                referring_physician=who.referring_physician_name,
             ),
         )
 

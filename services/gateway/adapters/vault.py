@@ -14,9 +14,9 @@ from pathlib import Path
 
 from sqlalchemy import Column, ColumnElement, MetaData, String, Table, insert, select, update
 
-from services.core.contracts.ids import PatientKey, canonical_json
+from services.core.contracts.ids import PatientKey, StudyKey, canonical_json
 from services.gateway.adapters.database import UtcTime, open_sqlite
-from services.gateway.domain.identity import Identity
+from services.gateway.domain.identity import Identity, StudyModule
 
 KEY_BYTES = 32
 
@@ -29,6 +29,15 @@ identities = Table(
     Column("issuer", String, nullable=False),
     Column("name", String, nullable=False),
     Column("birth_date", String, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+studies = Table(
+    "studies",
+    metadata,
+    Column("study", String(36), primary_key=True),
+    Column("accession_number", String, nullable=False),
+    Column("study_id", String, nullable=False),
+    Column("referring_physician", String, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
 )
 
@@ -49,16 +58,11 @@ class Vault:
 
     def remember(self, patient: PatientKey, identity: Identity, now: datetime) -> None:
         """Keeps who it is; later, fuller statements replace empty ones and newer ones older ones. Durable."""
-        stated = {name: text for name, text in identity.stored().items() if text}
-        mine = identities.c.patient == patient
-        if self._known(mine, stated):  # most often: one patient sends hundreds of instances
-            return
-        with self._database.write() as connection:
-            if connection.execute(select(identities.c.patient).where(mine)).first():
-                connection.execute(update(identities).where(mine).values(updated_at=now, **stated))
-            else:
-                every = {**identity.stored(), "patient": patient, "updated_at": now}
-                connection.execute(insert(identities).values(every))
+        self._keep(identities.c.patient, patient, identity.stored(), now)
+
+    def remember_study(self, study: StudyKey, module: StudyModule, now: datetime) -> None:
+        """Keeps what names people or orders in a study's headers, by the same rules. Durable."""
+        self._keep(studies.c.study, study, module.stored(), now)
 
     def identity(self, patient: PatientKey) -> Identity | None:
         """Who is behind a pseudonym, for stamping results at download; None when it never had an identity."""
@@ -68,9 +72,33 @@ class Vault:
             return None
         return Identity(patient_id=row.patient_id, issuer=row.issuer, name=row.name, birth_date=row.birth_date)
 
-    def _known(self, mine: ColumnElement[bool], stated: dict[str, str]) -> bool:
+    def study_module(self, study: StudyKey) -> StudyModule:
+        """What was kept of a study, for stamping results at download; empty when nothing was."""
         with self._database.read() as connection:
-            row = connection.execute(select(identities).where(mine)).mappings().first()
+            row = connection.execute(select(studies).where(studies.c.study == study)).first()
+        if row is None:
+            return StudyModule()
+        return StudyModule(
+            accession_number=row.accession_number,
+            study_id=row.study_id,
+            referring_physician=row.referring_physician,
+        )
+
+    def _keep(self, key: Column[str], value: str, statement: dict[str, str], now: datetime) -> None:
+        stated = {name: text for name, text in statement.items() if text}
+        mine = key == value
+        if self._known(key.table, mine, stated):  # most often: one patient sends hundreds of instances
+            return
+        with self._database.write() as connection:
+            if connection.execute(select(key).where(mine)).first():
+                connection.execute(update(key.table).where(mine).values(updated_at=now, **stated))
+            else:
+                every = {**statement, key.name: value, "updated_at": now}
+                connection.execute(insert(key.table).values(every))
+
+    def _known(self, table: Table, mine: ColumnElement[bool], stated: dict[str, str]) -> bool:
+        with self._database.read() as connection:
+            row = connection.execute(select(table).where(mine)).mappings().first()
         return row is not None and all(row[name] == text for name, text in stated.items())
 
     def close(self) -> None:

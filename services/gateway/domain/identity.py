@@ -17,3 +17,16 @@ class Identity:
     def stored(self) -> dict[str, str]:
         """Its columns in the vault."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyModule:
+    """What a study's headers say that names people or orders (PS3.3 C.7.2.1); empty where they do not say it."""
+
+    accession_number: str = field(default="", repr=False)
+    study_id: str = field(default="", repr=False)
+    referring_physician: str = field(default="", repr=False)
+
+    def stored(self) -> dict[str, str]:
+        """Its columns in the vault."""
+        return asdict(self)

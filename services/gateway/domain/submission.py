@@ -9,7 +9,7 @@ from pathlib import Path
 from services.core.contracts.enums import Modality
 from services.core.contracts.errors import Refused
 from services.core.contracts.facts import Source
-from services.gateway.domain.identity import Identity
+from services.gateway.domain.identity import Identity, StudyModule
 from services.gateway.domain.intake import content_digest
 
 NOBODYS = "glioserve:"
@@ -41,6 +41,7 @@ class Submission:
     acquired_at: str | None
     items: Sequence[Item]
     ignored: Mapping[str, int]
+    module: StudyModule = field(default_factory=StudyModule, repr=False)
 
     @property
     def has_identity(self) -> bool:

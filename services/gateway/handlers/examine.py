@@ -202,4 +202,5 @@ def one_study(
         acquired_at=earliest([image.acquired_at for image in images], statements.acquired_at),
         items=items,
         ignored=ignored,
+        module=images[0].module,
     )

@@ -54,6 +54,8 @@ def accept(submission: Submission, lane: Lane, door: str, ports: IntakePorts, *,
     blobs = _stored(fresh, ports)
     if submission.has_identity:
         ports.vault.remember(facts.patient, submission.identity, now)
+    if any(submission.module.stored().values()):
+        ports.vault.remember_study(facts.study, submission.module, now)
     ports.flow.failpoints.hit("gateway.before_row")
     with ports.flow.state.write() as transaction:
         transaction.lock(facts.patient, now)

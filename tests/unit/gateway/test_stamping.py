@@ -14,9 +14,10 @@ from reportlab.pdfgen.canvas import Canvas
 from services.core.contracts.result_model import PDF_PAGE_PT
 from services.gateway.adapters.stamping import stamped_dicom
 from services.gateway.adapters.stamping_pdf import stamped_pdf
-from services.gateway.domain.identity import Identity
+from services.gateway.domain.identity import Identity, StudyModule
 
 pytestmark = pytest.mark.unit
+ORDER = StudyModule(accession_number="ACX7", study_id="S1", referring_physician="Drosselmyx^B")
 WHO = Identity(patient_id="PHX1", issuer="WURZEL", name="Quorvexilholt^Zefronya^M", birth_date="19700131")
 
 
@@ -66,7 +67,9 @@ def test_a_long_name_is_cut_and_an_unknown_letter_is_shown_as_a_box() -> None:
 
 
 def test_a_dicom_object_gets_its_patient_and_keeps_its_uids_and_pixels() -> None:
-    stamped = dcmread(io.BytesIO(stamped_dicom(dicom(), WHO)))
+    stamped = dcmread(io.BytesIO(stamped_dicom(dicom(), WHO, ORDER)))
     assert (stamped.PatientID, str(stamped.PatientName), stamped.PatientBirthDate) == ("PHX1", WHO.name, "19700131")
     assert stamped.IssuerOfPatientID == "WURZEL"
+    assert (stamped.AccessionNumber, stamped.StudyID) == ("ACX7", "S1")
+    assert str(stamped.ReferringPhysicianName) == ORDER.referring_physician
     assert (stamped.SOPInstanceUID, stamped.PixelData) == ("2.25.1", b"\x01\x02")
