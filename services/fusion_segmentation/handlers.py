@@ -100,6 +100,12 @@ class SegmentHandler:
             segmented = self._refined(segmented, study, request, checkpoint)
         return self._stated(segmented, study, prepare, checkpoint)
 
+    def _held(self, step: SegmentStep) -> tuple[str, ...]:
+        """Networks behind this step's mask that are below their release bar; a fine mask rests on the coarse one."""
+        names = (COARSE_MODEL,) if step is SegmentStep.COARSE else (COARSE_MODEL, FINE_MODEL)
+        held = self._settings.held_models.split(",")
+        return tuple(name for name in names if self._inference.model_ref(name).digest in held)
+
     def _coarse_run(self, request: StageRequest) -> Manifest | None:
         if _step(request) is not SegmentStep.FINE:
             return None
@@ -176,6 +182,7 @@ class SegmentHandler:
             touches_edge=touches_edge(labels),
             unrefined_ml=segmented.unrefined_ml,
             fine_blind=segmented.fine_blind,
+            held_models=self._held(segmented.step),
         )
         limits = Limits(vacuity=self._settings.review_vacuity, whole_tumour_ml=self._settings.implausible_ml)
         judgement = judge(findings, prepare, limits)

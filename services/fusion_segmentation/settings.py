@@ -52,4 +52,9 @@ class FusionSettings(ServiceSettings):
         description="Labels that the served networks were never taught: their volume is not available, not 0 ml.",
         json_schema_extra=_RESULT,
     )
+    held_models: str = Field(
+        default="sha256:10475688bb5b44f0f22f0586a1e4e07dc6252b9fe6e81a92fff0d43f809af007",
+        description="Digests of networks below their release bar (model cards): every mask of theirs asks for review.",
+        json_schema_extra=_RESULT,
+    )
     deadlines: Deadlines = Deadlines()

@@ -31,7 +31,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What was seen of the result. `unrefined_ml` is coarse tumour outside all fine crops."""
+    """What was seen of the result. `unrefined_ml` is coarse tumour outside all fine crops.
+
+    `held_models`: networks that took part and are below their release bar.
+    """
 
     used: tuple[Modality, ...]
     volumes_ml: Mapping[str, float]
@@ -39,6 +42,7 @@ class Findings:
     touches_edge: bool
     unrefined_ml: float = 0.0
     fine_blind: bool = False
+    held_models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,12 @@ def _steps(findings: Findings) -> Iterable[Reason]:
 
 def _doubts(findings: Findings, limits: Limits) -> Iterable[Reason]:
     vacuity, whole = findings.mean_vacuity, findings.volumes_ml.get("WT", 0.0)
+    if findings.held_models:
+        names = ", ".join(findings.held_models)
+        yield Reason(
+            code="MODEL_BELOW_BAR",
+            message=f"{names} is below its release bar on phantoms: borders and volumes can be far off",
+        )
     if vacuity is not None and vacuity > limits.vacuity:
         yield Reason(
             code="UNCERTAIN_MASK",
