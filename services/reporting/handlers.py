@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from services.core.contracts.documents import to_document
 from services.core.contracts.enums import Stage
-from services.core.contracts.errors import Permanent
 from services.core.contracts.events import BlobRef, StageRequest, run_id_for
 from services.core.contracts.facts import ReportFacts, Source
 from services.core.contracts.ids import canonical_json
@@ -22,7 +21,7 @@ from services.core.contracts.result_model import (
     SEGMENTATION_DICOM_MEDIA_TYPE,
 )
 from services.core.runtime.stage import StageResult, read_manifest
-from services.core.runtime.stage_inputs import volume_of
+from services.core.runtime.stage_inputs import output_of, volume_of
 from services.core.runtime.steps import Checkpoint
 from services.core.storage.port import BlobStore
 from services.reporting.domain.assemble import assemble
@@ -108,7 +107,7 @@ class ReportHandler:
         if evidence.prepare is None or evidence.segment is None:
             return {}, (), ()
         segment = evidence.manifests["segment"]
-        outputs = {NIFTI: _output(segment, "mask/native.nii.gz")}
+        outputs = {NIFTI: output_of(segment, "mask/native.nii.gz")}
         if evidence.prepare.source is not Source.DICOM:
             return outputs, (), ()
         try:
@@ -147,10 +146,3 @@ class ReportHandler:
         images = key_images(prepared, facts.centroid_ras_mm)
         checkpoint()
         return images
-
-
-def _output(manifest: Manifest, name: str) -> BlobRef:
-    try:
-        return manifest.outputs[name]
-    except KeyError:
-        raise Permanent("OUTPUT_MISSING", f"run {manifest.run_id} has no output {name}") from None

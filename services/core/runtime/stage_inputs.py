@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from services.core.contracts.documents import from_document
 from services.core.contracts.errors import Permanent
-from services.core.contracts.events import ManifestRef, StageRequest
+from services.core.contracts.events import BlobRef, ManifestRef, StageRequest
 from services.core.contracts.manifest import Manifest
 from services.core.imaging.codec import decode_volume
 from services.core.imaging.volume import Volume
@@ -34,8 +34,13 @@ def facts_of(kind: type[Facts], manifest: Manifest) -> Facts:
         raise Permanent("FACTS_UNREADABLE", f"the facts of run {manifest.run_id} cannot be read: {error}") from error
 
 
-def volume_of(blobs: BlobStore, manifest: Manifest, name: str) -> Volume:
-    """A named volume among the manifest's outputs. Raises Permanent without one, Transient as `BlobStore.read`."""
+def output_of(manifest: Manifest, name: str) -> BlobRef:
+    """A named output of the manifest. Raises Permanent without one."""
     if name not in manifest.outputs:
         raise Permanent("OUTPUT_MISSING", f"run {manifest.run_id} has no output {name}")
-    return decode_volume(blobs.read(manifest.outputs[name]))
+    return manifest.outputs[name]
+
+
+def volume_of(blobs: BlobStore, manifest: Manifest, name: str) -> Volume:
+    """A named volume among the manifest's outputs. Raises Permanent without one, Transient as `BlobStore.read`."""
+    return decode_volume(blobs.read(output_of(manifest, name)))
