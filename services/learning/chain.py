@@ -16,9 +16,9 @@ from services.core.imaging.canonical import FINE_CROP_SHAPE
 Corner = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Crop:
-    """A 96 mm cube of the 1 mm box: images (1, 4, ...), evidence of the coarse network (1, 5, ...), labels (1, ...)."""
+    """A cube of the 1 mm box: images (1, 4, ...), evidence of the coarse network (1, 5, ...), labels (1, ...)."""
 
     image: Tensor
     evidence: Tensor
@@ -35,13 +35,15 @@ def raised(evidence: Tensor) -> Tensor:
     return functional.interpolate(evidence, scale_factor=2.0, mode="trilinear", align_corners=False)
 
 
-def cut(field: Tensor, corner: Corner) -> Tensor:
+def cut(field: Tensor, corner: Corner, shape: tuple[int, int, int] = FINE_CROP_SHAPE) -> Tensor:
     """The crop that starts at `corner`, on the last three axes."""
-    where = tuple(slice(c, c + n) for c, n in zip(corner, FINE_CROP_SHAPE, strict=True))
+    where = tuple(slice(c, c + n) for c, n in zip(corner, shape, strict=True))
     return field[(..., *where)]
 
 
-def random_corner(rng: np.random.Generator, mask: NDArray[np.bool_]) -> Corner:
+def random_corner(
+    rng: np.random.Generator, mask: NDArray[np.bool_], crop: tuple[int, int, int] = FINE_CROP_SHAPE
+) -> Corner:
     """A crop that holds a random voxel of the mask (anywhere, where it is empty); starts on even voxels."""
     found = np.flatnonzero(mask)
     shape = mask.shape
@@ -49,8 +51,9 @@ def random_corner(rng: np.random.Generator, mask: NDArray[np.bool_]) -> Corner:
         point = np.array([rng.integers(n) for n in shape])
     else:
         point = np.array(np.unravel_index(int(found[rng.integers(found.size)]), shape))
-    edges = np.array(FINE_CROP_SHAPE)
-    corner = point - edges // 2 + rng.integers(-28, 29, 3)
+    edges = np.array(crop)
+    reach = int(edges.min()) // 3
+    corner = point - edges // 2 + rng.integers(-reach, reach + 1, 3)
     even = np.clip(corner, 0, np.array(shape) - edges) // 2 * 2
     return int(even[0]), int(even[1]), int(even[2])
 

@@ -26,7 +26,7 @@ from services.core.contracts.enums import STRUCTURAL
 from services.core.imaging.canonical import COARSE_SHAPE, FINE_CROP_SHAPE
 from services.core.triton.catalog import write_manifest
 from services.learning.network import CLASSES, FINE_SLOTS, QUALITY, SLOTS, CoarseNet, FineNet
-from services.learning.store import load_state
+from services.learning.store import load_state, widened
 
 TOLERANCE = 1e-3
 TRAINED_SLOTS = len(STRUCTURAL)
@@ -200,14 +200,14 @@ def parity(exported: Exported, path: Path) -> dict[str, float]:
 def load_coarse(weights: Path) -> CoarseNet:
     """Network with FP16 weights widened to FP32, in evaluation mode."""
     net = CoarseNet()
-    net.load_state_dict(load_state(weights))
+    net.load_state_dict(widened(load_state(weights)))
     return net.eval()
 
 
 def load_fine(weights: Path) -> FineNet:
     """Network with FP16 weights widened to FP32, in evaluation mode."""
     net = FineNet()
-    net.load_state_dict(load_state(weights))
+    net.load_state_dict(widened(load_state(weights)))
     return net.eval()
 
 

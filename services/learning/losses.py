@@ -13,8 +13,8 @@ from torch.nn import functional
 from services.core.imaging.labels import REGIONS
 from services.learning.network import CLASSES, evidence_of
 
-CLASS_WEIGHTS = (0.5, 1.5, 1.0, 1.5, 0.5)
-TUMOUR_WEIGHT, LATE_TUMOUR_WEIGHT = 0.5, 0.1  # lower once the classes are learnt: it favours too much tumour
+CLASS_WEIGHTS = (1.0, 1.2, 1.0, 1.2, 1.0)
+TUMOUR_WEIGHT, LATE_TUMOUR_WEIGHT = 0.15, 0.05  # more of it favours too much tumour
 RARE = 8  # fewer voxels of a class than this say nothing about it
 KL_STRIDE = 3  # the KL term looks at every third voxel along each axis
 
@@ -78,3 +78,15 @@ def misleading_evidence(alpha: Tensor, labels: Tensor) -> Tensor:
     log_norm = torch.lgamma(total) - constant - torch.lgamma(wrong).sum(dim=1)
     spread = ((wrong - 1.0) * (torch.digamma(wrong) - torch.digamma(total)[:, None])).sum(dim=1)
     return (log_norm + spread).mean()
+
+
+def distillation(scores: Tensor, taught: Tensor, temperature: float = 2.0) -> Tensor:
+    """KL between the softmax of a teacher that saw every sequence and of the student, times T^2 (Hinton 2015).
+
+    Where the teacher is sure of background this is next to nothing, so the mean is over its doubtful or tumour voxels.
+    """
+    teacher = torch.softmax(taught / temperature, dim=1)
+    student = torch.log_softmax(scores / temperature, dim=1)
+    gap = (teacher * (torch.log(teacher + 1e-6) - student)).sum(dim=1)
+    interesting = (teacher[:, 0] < 0.98).to(gap.dtype)
+    return temperature**2 * (gap * interesting).sum() / (interesting.sum() + 1.0)

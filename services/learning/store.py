@@ -16,6 +16,11 @@ def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
 
 
+def widened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """FP16 weights as FP32, ready to be loaded into a network."""
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
 def replace_state(path: Path, state: Mapping[str, Any]) -> None:
     """Writes beside the file, then renames."""
     part = path.with_suffix(".part")

@@ -96,8 +96,12 @@ def acquire(
         white_value=float(rng.uniform(250, 700)) * (0.5 if modality in (Modality.T2W, Modality.T2F) else 1.0),
         snr=spec.snr or float(rng.uniform(20, 50)),
         bias=float(rng.uniform(0.05, 0.3)),
+        gamma=spec.gamma,
+        motion=spec.motion if modality is spec.moved else 0.0,
     )
     stored = received(rng, seen, white, reception, kept)
+    if modality is spec.cut and spec.cut_mm > 0:
+        stored[:, :, stored.shape[2] - round(spec.cut_mm / grid.spacing[2]) :] = 0.0
     return Volume(
         data=stored, affine=grid.affine, modality=modality, units=UNITS[modality], provenance={"origin": "synthetic"}
     )

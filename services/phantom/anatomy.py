@@ -34,23 +34,31 @@ SHARPNESS = 1.8
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Atlas:
-    """Probabilities 0 to 1 on one grid (1.5 mm, RAS). `brain` holds CSF inside the skull; grey + white <= brain."""
+    """Probabilities 0 to 1 on one grid (1.5 mm, RAS). `brain` holds CSF inside the skull; grey + white <= brain.
+    `deep`: thalamus, putamen, pallidum and caudate as soft ellipsoids (share of the tissue there).
+    """
 
     grid: Grid
     grey: NDArray[np.float32]
     white: NDArray[np.float32]
     brain: NDArray[np.float32]
     ventricle: NDArray[np.float32]
+    deep: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tissues:
-    """Fractions at points, shape (n,) each: white + grey + csf = brain, which is 1 inside the skull and 0 outside."""
+    """Fractions at points, shape (n,) each: white + grey + csf = brain, which is 1 inside the skull and 0 outside.
+
+    `deep`: which share of white and grey belongs to deep nuclei. `ventricle`: which CSF is ventricle.
+    """
 
     white: NDArray[np.float32]
     grey: NDArray[np.float32]
     csf: NDArray[np.float32]
     brain: NDArray[np.float32]
+    deep: NDArray[np.float32]
+    ventricle: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,10 +95,13 @@ class Anatomy:
             sample(values, self.atlas.grid, there) for values in (self.atlas.grey, self.atlas.white, self.atlas.brain)
         )
         shift = sample(self.folds, self.deformation.grid, close)
-        spread = np.zeros((4, points.shape[1]), dtype=np.float32)
-        for row, part in enumerate((*_sharpened(grey, white, brain, shift), brain)):
+        deep, ventricle = (sample(values, self.atlas.grid, there) for values in (self.atlas.deep, self.atlas.ventricle))
+        spread = np.zeros((6, points.shape[1]), dtype=np.float32)
+        for row, part in enumerate((*_sharpened(grey, white, brain, shift), brain, deep, ventricle)):
             spread[row, inside] = part
-        return Tissues(white=spread[0], grey=spread[1], csf=spread[2], brain=spread[3])
+        return Tissues(
+            white=spread[0], grey=spread[1], csf=spread[2], brain=spread[3], deep=spread[4], ventricle=spread[5]
+        )
 
     def pushed(self, push: Deformation) -> Anatomy:
         """The same person after a displacement (a pull-back in the head frame)."""
@@ -114,7 +125,30 @@ def load_atlas() -> Atlas:
         maps = {name: stored[name].astype(np.float32) / np.float32(255) for name in stored.files if name != "affine"}
         affine = stored["affine"]
     x, y, z = maps["brain"].shape
-    return Atlas(grid=Grid(shape=(x, y, z), affine=affine), **maps)
+    grid = Grid(shape=(x, y, z), affine=affine)
+    return Atlas(grid=grid, deep=_nuclei(grid), **maps)
+
+
+_NUCLEI = (  # centre (right side) and half axes in MNI space, mm
+    ((11.0, -18.0, 8.0), (8.5, 13.0, 8.0)),
+    ((26.0, 4.0, 1.0), (4.5, 14.0, 9.0)),
+    ((19.0, -3.0, 0.0), (4.0, 7.5, 6.0)),
+    ((13.0, 13.0, 9.0), (4.5, 8.0, 8.0)),
+)
+"""Thalamus, putamen, pallidum, head of the caudate; rounded from atlases of the template."""
+
+
+def _nuclei(grid: Grid) -> NDArray[np.float32]:
+    x, y, z = (grid.affine[a, a] * np.arange(n) + grid.affine[a, 3] for a, n in enumerate(grid.shape))
+    share = np.zeros(grid.shape, dtype=np.float32)
+    for centre, axes in _NUCLEI:
+        along = [
+            ((values - c) / a) ** 2
+            for values, c, a in zip((np.abs(x), y, z), centre, axes, strict=True)
+        ]
+        squared = along[0][:, None, None] + along[1][None, :, None] + along[2][None, None, :]
+        share = np.maximum(share, np.clip((1.15 - np.sqrt(squared)) / 0.3, 0, 1).astype(np.float32))
+    return share
 
 
 def head_grid(spacing_mm: float) -> Grid:
@@ -124,7 +158,7 @@ def head_grid(spacing_mm: float) -> Grid:
 
 def random_anatomy(rng: np.random.Generator, atlas: Atlas) -> Anatomy:
     """A new individual: scale 0.85 to 1.04 per axis (the template is large), side, two scales of deformation, wider
-    ventricles (up to 4 mm).
+    ventricles (up to 4 mm), wider sulci (atrophy).
     """
     grid = head_grid(FIELD_SPACING_MM)
     scale = rng.uniform(0.88, 1.01) * rng.uniform(0.97, 1.03, 3)
@@ -134,7 +168,7 @@ def random_anatomy(rng: np.random.Generator, atlas: Atlas) -> Anatomy:
     velocity = random_velocity(rng, grid, 45.0, rng.uniform(1.5, 3.5))
     velocity += random_velocity(rng, grid, 20.0, rng.uniform(0.6, 1.4))
     velocity += _widening(atlas, grid, to_atlas, rng.uniform(-0.5, 4.0))
-    folds = smooth_noise(rng, grid, 14.0) * np.float32(0.35)
+    folds = smooth_noise(rng, grid, 14.0) * np.float32(0.35) - np.float32(rng.uniform(0.0, 0.45))
     return individual(atlas, to_atlas, integrate(velocity, grid), folds)
 
 

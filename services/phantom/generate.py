@@ -1,4 +1,5 @@
-"""The seam: `generate(seed, spec)` makes a study, `followup(study, months, seed)` the same person later.
+"""The seam: `generate(seed, spec)` makes a study, `followup(study, months, seed)` the same person later,
+`after_resection(study, days, seed)` the same person after surgery.
 
 Deterministic: the same seed and spec give the same voxels, whatever was made before.
 """
@@ -10,14 +11,16 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from services.core.contracts.enums import Modality
+from services.core.contracts.enums import STRUCTURAL, Modality
 from services.core.imaging.volume import Affine, Array, Grid, Volume
 from services.phantom.acquire import Session, acquire, draw_matters, draw_protocol
 from services.phantom.anatomy import FIELD_SPACING_MM, Anatomy, load_atlas, random_anatomy
 from services.phantom.deformation import grid_points, transform
+from services.phantom.functional import draw_values, functional_map
 from services.phantom.paint import Box, Lesion, box_around, paint, subgrid
 from services.phantom.scanner import inverse_rigid, rigid
-from services.phantom.spec import Kind, PhantomSpec, PhantomStudy, Visit, stream
+from services.phantom.spec import Kind, PhantomSpec, PhantomStudy, Surgery, Visit, stream
+from services.phantom.surgery import operated
 from services.phantom.tumour import TumourPlan, draw_plan, grow_in
 
 DAYS_PER_MONTH = 30.44
@@ -52,7 +55,29 @@ def followup(study: PhantomStudy, months: float, seed: int, *, response: bool = 
         radius = (3 * plan.volume_ml * 1000 / (4 * np.pi)) ** (1 / 3)
         radius += 0.5 * plan.law.front_mm_per_day * months * DAYS_PER_MONTH
         volume = min(220.0, float(4 / 3 * np.pi * radius**3 / 1000))
-    visit = Visit(number=study.visit.number + 1, seed=seed, acquired_at=later, volume_ml=volume, core_factor=factor)
+    visit = replace(
+        study.visit, number=study.visit.number + 1, seed=seed, acquired_at=later, volume_ml=volume, core_factor=factor
+    )
+    return _visit(study.seed, study.spec, visit)
+
+
+def after_resection(study: PhantomStudy, days: int, seed: int, surgery: Surgery | None = None) -> PhantomStudy:
+    """The same person `days` after the tumour's core was taken out: cavity, residual tumour, oedema around it.
+
+    `seed` draws what is new at that visit. Raises ValueError for days < 1 and for a study without a tumour.
+    """
+    if days < 1:
+        raise ValueError("the study after a resection lies at least a day later")
+    if study.genotype is None:
+        raise ValueError("there is nothing to resect in a healthy brain")
+    draw = stream("resection", study.seed, seed)
+    surgery = surgery or Surgery(
+        extent=float(draw.uniform(0.7, 1.0)), margin_mm=float(draw.uniform(0.0, 4.0)), collapsed=float(draw.uniform(0, 0.5))
+    )
+    visit = replace(
+        study.visit, number=study.visit.number + 1, seed=seed, surgery=surgery,
+        acquired_at=study.acquired_at + timedelta(days=days, minutes=int(draw.integers(-120, 120))),
+    )  # fmt: skip
     return _visit(study.seed, study.spec, visit)
 
 
@@ -73,18 +98,22 @@ def _visit(seed: int, spec: PhantomSpec, visit: Visit) -> PhantomStudy:
         lesion = Lesion(plan=plan, growth=growth)
     grid, to_head, box = _position(seed, spec, visit, anatomy)
     scene = paint(seed, anatomy, lesion, subgrid(grid, box), to_head, skull=spec.skull)
+    if visit.surgery is not None:
+        scene = operated(stream("operated", seed, visit.seed), scene, visit.surgery)
     session = Session(
         spec=spec, grid=grid, box=box, scene=scene, matters=draw_matters(stream("matters", seed), spec, plan),
         mismatch=plan is not None and plan.mismatch,
     )  # fmt: skip
-    protocols = {name: draw_protocol(stream(f"protocol-{name}", seed), spec, name) for name in spec.sequences}
+    structural = [name for name in spec.sequences if name in STRUCTURAL]
+    protocols = {name: draw_protocol(stream(f"protocol-{name}", seed), spec, name) for name in structural}
     motions = {name: _motion(seed, spec, visit, name) for name in spec.sequences}
     volumes = {
         name: acquire(
             stream(f"series-{name}", seed, visit.seed, visit.number), session, name, protocols[name], motions[name]
         )
-        for name in spec.sequences
+        for name in structural
     }
+    volumes.update(_maps(seed, spec, session, plan))
     brain = (scene.brain > 0.5).astype(np.uint8)
     return PhantomStudy(
         seed=seed, spec=spec, visit=visit, volumes=volumes,
@@ -118,8 +147,22 @@ def _position(seed: int, spec: PhantomSpec, visit: Visit, anatomy: Anatomy) -> t
     return grid, to_head, box_around(index, 1.5 * FIELD_SPACING_MM / spec.spacing_mm, grid.shape)
 
 
+def _maps(seed: int, spec: PhantomSpec, session: Session, plan: TumourPlan | None) -> dict[Modality, Volume]:
+    """The functional maps that the spec asks for, on the grid of the reference (a scanner's software aligns them)."""
+    values = None if plan is None else draw_values(stream("functional", seed), plan)
+    maps = {}
+    for name in (n for n in spec.sequences if n not in STRUCTURAL):
+        necrotic = plan is not None and plan.enhances
+        made = functional_map(stream(f"map-{name}", seed), session.scene, name, values, necrotic=necrotic)
+        maps[name] = Volume(
+            data=session.whole(made.data), affine=session.grid.affine, modality=name, units=made.units,
+            provenance=made.provenance,
+        )  # fmt: skip
+    return maps
+
+
 def _motion(seed: int, spec: PhantomSpec, visit: Visit, modality: Modality) -> Affine:
-    if modality is spec.reference or spec.misalignment_mm == 0.0:
+    if modality is spec.reference or modality not in STRUCTURAL or spec.misalignment_mm == 0.0:
         return np.eye(4)
     rng = stream(f"motion-{modality}", seed, visit.seed, visit.number)
     return rigid(rng, spec.misalignment_mm, 0.5 * spec.misalignment_mm)

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from services.core.imaging.labels import Label
 from services.core.imaging.volume import Affine, Array, Grid
-from services.phantom.anatomy import Anatomy, head_grid
+from services.phantom.anatomy import Anatomy, Tissues, head_grid
 from services.phantom.deformation import Points, grid_points, sample, smooth_noise, transform
 from services.phantom.head import surround
 from services.phantom.lesion import FAINTEST, Surroundings, draw_labels, soft_fractions
@@ -48,9 +48,14 @@ def paint(seed: int, anatomy: Anatomy, lesion: Lesion | None, grid: Grid, to_hea
     points = transform(to_head, grid_points(grid))
     tissues = anatomy.tissues(points)
     vessels = _vessels(stream("vessels", seed), points, tissues.csf)
+    vessels = np.maximum(vessels, _plexus(stream("plexus", seed), points, tissues))
+    spots = _white_matter_lesions(stream("age", seed), points, tissues.white)
+    kept = 1 - tissues.deep
     fractions: dict[Matter, Map] = {
-        Matter.WHITE: tissues.white,
-        Matter.GREY: tissues.grey,
+        Matter.WHITE: (tissues.white - spots) * kept,
+        Matter.GREY: tissues.grey * kept,
+        Matter.DEEP: (tissues.white - spots + tissues.grey) * tissues.deep,
+        Matter.LESION: spots,
         Matter.CSF: tissues.csf - vessels,
         Matter.VESSEL: vessels,
     }
@@ -82,6 +87,32 @@ def _vessels(rng: np.random.Generator, points: Points, csf: Map) -> Map:
     return vessels
 
 
+def _plexus(rng: np.random.Generator, points: Points, tissues: Tissues) -> Map:
+    """Fraction of choroid plexus, which enhances as vessels do: strands inside the ventricles, in most brains."""
+    if rng.random() < 0.3:
+        return np.zeros_like(tissues.csf)
+    grid = head_grid(3.0)
+    field = smooth_noise(rng, grid, 15.0)
+    wet = np.flatnonzero(tissues.ventricle * tissues.csf > 0.3)
+    plexus = np.zeros_like(tissues.csf)
+    strand = np.clip(1 - np.abs(sample(field, grid, points[:, wet])) * 5, 0, 1)
+    plexus[wet] = np.float32(rng.uniform(0.15, 0.5)) * strand * tissues.csf[wet]
+    return plexus
+
+
+def _white_matter_lesions(rng: np.random.Generator, points: Points, white: Map) -> Map:
+    """Fraction of old small-vessel lesions: spots of 3 to 8 mm in white matter, in half of the brains."""
+    spots = np.zeros_like(white)
+    if rng.random() < 0.5:
+        return spots
+    grid = head_grid(2.5)
+    field = smooth_noise(rng, grid, float(rng.uniform(6.0, 10.0)))
+    pure = np.flatnonzero(white > 0.6)
+    raised = sample(field, grid, points[:, pure]) - np.float32(rng.uniform(2.0, 2.8))
+    spots[pure] = np.clip(raised * 4, 0, 0.8) * white[pure]
+    return spots
+
+
 def _add_lesion(
     rng: np.random.Generator,
     lesion: Lesion,
@@ -96,7 +127,7 @@ def _add_lesion(
     points = transform(to_head, grid_points(local))
     here = Surroundings(
         grid=local, points=points, log_density=lesion.growth.log_density(points).reshape(local.shape),
-        white=fractions[Matter.WHITE][box], grey=fractions[Matter.GREY][box],
+        white=fractions[Matter.WHITE][box], grey=fractions[Matter.GREY][box] + fractions[Matter.DEEP][box],
     )  # fmt: skip
     labels[box] = draw_labels(rng, here, lesion.plan)
     parts = soft_fractions(rng, here, labels[box], lesion.plan)

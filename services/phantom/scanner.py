@@ -22,11 +22,15 @@ Map = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reception:
-    """How a series is received: stored value of white matter, SNR of white matter, strength of the receive field."""
+    """How a series is received: stored value of white matter, SNR of white matter, strength of the receive field,
+    exponent of the contrast curve, and motion from 0 (none) to 1.
+    """
 
     white_value: float
     snr: float
     bias: float
+    gamma: float = 1.0
+    motion: float = 0.0
 
 
 def rigid(rng: np.random.Generator, shift_mm: float, turn_deg: float) -> Affine:
@@ -94,10 +98,31 @@ def receive_field(rng: np.random.Generator, shape: tuple[int, int, int], strengt
     return field
 
 
+def moved(rng: np.random.Generator, signal: Map, motion: float) -> Map:
+    """Motion during the scan, in k-space: blocks of phase-encoding lines (second axis) see the head elsewhere."""
+    lines = signal.shape[1]
+    spectrum = np.fft.fft(signal, axis=1)
+    frequency = np.fft.fftfreq(lines).astype(np.float32)
+    order = np.argsort(np.abs(frequency))[::-1]  # the middle of k-space last, and mostly spared
+    phase = np.zeros(lines, dtype=np.float32)
+    for _ in range(1 + round(3 * motion)):
+        start = int(rng.integers(0, int(0.9 * lines)))
+        length = int(rng.integers(2, max(3, int(0.25 * lines))))
+        phase[order[start : start + length]] = rng.normal(0.0, 3.0 * motion)
+    spectrum *= np.exp(-2j * np.pi * frequency * phase)[None, :, None]
+    ghosted: Map = np.abs(np.fft.ifft(spectrum, axis=1)).astype(np.float32)
+    return ghosted
+
+
 def received(rng: np.random.Generator, signal: Map, white: float, how: Reception, mask: Map | None) -> Map:
     """Stored values 0 to 4095: receive field, gain and Rician noise; zero where `mask` is (near) zero."""
-    scaled = signal * receive_field(rng, _shape(signal), how.bias)
-    scaled *= np.float32(how.white_value / max(white, 1e-6))
+    if how.motion > 0.0:
+        signal = moved(rng, signal, how.motion)
+    scaled = signal * np.float32(1.0 / max(white, 1e-6))
+    if how.gamma != 1.0:
+        scaled = np.maximum(scaled, 0.0) ** np.float32(how.gamma)
+    scaled = scaled * receive_field(rng, _shape(signal), how.bias)
+    scaled *= np.float32(how.white_value)
     noise = np.float32(how.white_value / how.snr)
     if mask is None:
         real = rng.standard_normal(signal.shape, dtype=np.float32) * noise + scaled

@@ -19,7 +19,7 @@ R1_PER_S_MM, R2_PER_S_MM = 4.5, 5.5
 
 
 class Matter(StrEnum):
-    """What a voxel may hold. The first nine lie inside the skull, the others around the brain."""
+    """What a voxel may hold. The first twelve lie inside the skull, the others around the brain."""
 
     WHITE = "white"
     GREY = "grey"
@@ -30,6 +30,9 @@ class Matter(StrEnum):
     CORE = "core"
     CALCIFIED = "calcified"
     VESSEL = "vessel"
+    CAVITY = "cavity"
+    LESION = "lesion"
+    DEEP = "deep"
     DURA = "dura"
     BONE = "bone"
     MARROW = "marrow"
@@ -70,6 +73,9 @@ TISSUES: Mapping[Matter, Relaxation] = MappingProxyType(
         Matter.CORE: Relaxation(pd=0.95, t1=2600, t2=350, gd=0.05),
         Matter.CALCIFIED: Relaxation(pd=0.30, t1=800, t2=40),
         Matter.VESSEL: Relaxation(pd=0.6, t1=1700, t2=50, gd=0.6),
+        Matter.CAVITY: Relaxation(pd=1.0, t1=3600, t2=1200),
+        Matter.LESION: Relaxation(pd=0.84, t1=1350, t2=135, gd=0.01),
+        Matter.DEEP: Relaxation(pd=0.76, t1=1150, t2=78, gd=0.02),
         Matter.DURA: Relaxation(pd=0.6, t1=1100, t2=45, gd=0.15),
         Matter.BONE: Relaxation(pd=0.05, t1=500, t2=5),
         Matter.MARROW: Relaxation(pd=0.55, t1=450, t2=60),

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     GLIOBLASTOMA = "glioblastoma"
     ASTROCYTOMA = "astrocytoma"
     OLIGODENDROGLIOMA = "oligodendroglioma"
+    MIDLINE = "diffuse_midline"
     HEALTHY = "healthy"
 
 
@@ -38,8 +39,9 @@ class PhantomSpec:
     `volume_ml`: whole tumour (WT), None draws 15 to 120 ml. `matrix`: None covers 240 x 240 x 155 mm (with `skull`
     240 x 256 x 184 mm). `misalignment_mm`: every series but the reference is shifted by that length and turned by as
     many half degrees; the truth is in `PhantomStudy.to_reference`. `thick_mm`: slice spacing of t2w and t2f (2-D
-    series). `snr`: white matter over noise, None draws 20 to 50. `skull`: with scalp, skull, eyes and neck, and noise
-    in the air; otherwise zero outside the brain.
+    series). `sequences` may hold functional maps too, beside a structural sequence. `snr`: white matter over noise, None draws 20 to 50. `skull`: with scalp, skull, eyes and neck, and noise
+    in the air; otherwise zero outside the brain. `gamma`: exponent of the contrast curve. `motion` (0 to 1) spoils
+    the series `moved`; of the series `cut` the uppermost `cut_mm` are missing.
     """
 
     kind: Kind = Kind.GLIOBLASTOMA
@@ -52,10 +54,15 @@ class PhantomSpec:
     thick_mm: float | None = None
     snr: float | None = None
     field_tesla: float = 3.0
+    gamma: float = 1.0
+    motion: float = 0.0
+    moved: Modality | None = None
+    cut: Modality | None = None
+    cut_mm: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.sequences or not set(self.sequences) <= set(STRUCTURAL):
-            raise ValueError(f"sequences must be among {[str(m) for m in STRUCTURAL]}")
+        if not set(self.sequences) & set(STRUCTURAL):
+            raise ValueError(f"at least one of the sequences must be among {[str(m) for m in STRUCTURAL]}")
         if not 0.5 <= self.spacing_mm <= 6.0:
             raise ValueError("spacing_mm must lie between 0.5 and 6")
         if self.volume_ml is not None and not 0.5 <= self.volume_ml <= 250.0:
@@ -64,6 +71,10 @@ class PhantomSpec:
             raise ValueError("thick_mm must lie between spacing_mm and 12")
         if (self.snr is not None and self.snr <= 0) or self.misalignment_mm < 0:
             raise ValueError("snr must be positive and misalignment_mm must not be negative")
+        if not 0.5 <= self.gamma <= 2.0 or not 0.0 <= self.motion <= 1.0:
+            raise ValueError("gamma must lie between 0.5 and 2, motion between 0 and 1")
+        if not 0.0 <= self.cut_mm <= 80.0:
+            raise ValueError("cut_mm must lie between 0 and 80")
         if min(self.shape) < 8:
             raise ValueError("every side of the matrix must have at least 8 voxels")
 
@@ -97,14 +108,32 @@ class Genotype:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Surgery:
+    """A resection. `extent`: share of the core that is taken, `margin_mm`: what is taken around it, `collapsed`: share
+    of the hole that the brain has filled since. Raises ValueError outside their ranges.
+    """
+
+    extent: float = 0.95
+    margin_mm: float = 2.0
+    collapsed: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0.2 <= self.extent <= 1.0:
+            raise ValueError("extent must lie between 0.2 and 1")
+        if not 0.0 <= self.margin_mm <= 10.0 or not 0.0 <= self.collapsed <= 0.8:
+            raise ValueError("margin_mm must lie between 0 and 10 and collapsed between 0 and 0.8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One time point: `number` 0 is the first; `volume_ml` None is the spec's or the drawn one."""
+    """One time point: `number` 0 is the first; `volume_ml` None is the spec's or the drawn one. `surgery`: before it."""
 
     number: int
     seed: int
     acquired_at: datetime
     volume_ml: float | None = None
     core_factor: float = 1.0
+    surgery: Surgery | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -18,6 +18,7 @@ from services.phantom.anatomy import FIELD_SPACING_MM, Anatomy, head_grid
 from services.phantom.deformation import Deformation, Points, grid_points, sample, transform
 from services.phantom.growth import GrowthLaw, diffusivity, grow
 from services.phantom.mass_effect import push
+from services.phantom.genotype import CALCIFIED, MISMATCH, draw_type, genotype_of
 from services.phantom.spec import Genotype, Kind
 
 _SITES: Mapping[str, tuple[float, float, float]] = MappingProxyType(
@@ -41,6 +42,7 @@ _PLACES: Mapping[Kind, tuple[tuple[str, float], ...]] = MappingProxyType(
         ),
         Kind.ASTROCYTOMA: (("frontal", 0.45), ("insular", 0.3), ("temporal", 0.15), ("parietal", 0.1)),
         Kind.OLIGODENDROGLIOMA: (("frontal", 0.65), ("temporal", 0.15), ("parietal", 0.15), ("insular", 0.05)),
+        Kind.MIDLINE: (("thalamus", 0.55), ("pons", 0.45)),
     }
 )  # fmt: skip
 
@@ -75,8 +77,21 @@ _RANGES: Mapping[Kind, _Ranges] = MappingProxyType(
             diffusivity=(0.02, 0.08), ratio=(2, 5), proliferation=(0.002, 0.008),
             core=(0.5, 0.85), oedema=(0.5, 0.8), push_mm=(0.5, 4.0),
         ),
+        Kind.MIDLINE: _Ranges(
+            diffusivity=(0.05, 0.15), ratio=(2, 4), proliferation=(0.01, 0.03),
+            core=(0.4, 0.8), oedema=(0.5, 0.85), push_mm=(0.5, 4.0),
+        ),
     }
 )  # fmt: skip
+
+
+_ENHANCES: Mapping[Kind, float] = MappingProxyType(
+    {Kind.GLIOBLASTOMA: 0.96, Kind.ASTROCYTOMA: 0.06, Kind.OLIGODENDROGLIOMA: 0.03, Kind.MIDLINE: 0.25}
+)
+_PATCHY: Mapping[Kind, float] = MappingProxyType(
+    {Kind.GLIOBLASTOMA: 0.1, Kind.ASTROCYTOMA: 0.12, Kind.OLIGODENDROGLIOMA: 0.25, Kind.MIDLINE: 0.2}
+)
+"""How often a ring enhances, and how often spots of a core do that has no ring."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,40 +136,27 @@ class Growth:
         return transform(self.grid.affine, corners), self.push.largest_mm()
 
 
-def draw_genotype(rng: np.random.Generator, kind: Kind) -> Genotype:
-    """Markers as usual for the look: IDH, then 1p/19q (defines oligodendroglioma), MGMT by IDH, H3K27M if midline."""
-    chances = {Kind.GLIOBLASTOMA: 0.05, Kind.ASTROCYTOMA: 0.85, Kind.OLIGODENDROGLIOMA: 1.0}
-    idh, midline = bool(rng.random() < chances[kind]), bool(rng.random() < 0.04)
-    codel = kind is Kind.OLIGODENDROGLIOMA
-    methylated = rng.random() < (0.9 if codel else 0.7 if idh else 0.42)
-    return Genotype(idh_mutant=idh, codel_1p19q=codel, mgmt_methylated=bool(methylated), h3k27m=midline and not idh)
-
-
 def draw_plan(rng: np.random.Generator, kind: Kind) -> TumourPlan:
     """A tumour of that kind."""
-    genotype = draw_genotype(rng, kind)
+    found = draw_type(rng, kind)
+    genotype = genotype_of(rng, found)
     ranges = _RANGES[kind]
     names, weights = zip(*_PLACES[kind], strict=True)
     site = str(rng.choice(names, p=weights))
-    if genotype.h3k27m:
+    if genotype.h3k27m and rng.random() < 0.9:
         site = str(rng.choice(["thalamus", "pons"]))
     law = GrowthLaw(
         diffusivity_white=_log_uniform(rng, *ranges.diffusivity),
         white_over_grey=float(rng.uniform(*ranges.ratio)),
         proliferation=_log_uniform(rng, *ranges.proliferation),
     )
-    chance_mismatch = (
-        0.42 if genotype.idh_mutant and not genotype.codel_1p19q else 0.07 if genotype.codel_1p19q else 0.01
-    )
-    chance_calcified = 0.6 if genotype.codel_1p19q else 0.15 if genotype.idh_mutant else 0.05
     volume = _log_uniform(rng, 15.0, 120.0)
     return TumourPlan(
         kind=kind, genotype=genotype, site=site, side=int(rng.choice([-1, 1])), law=law, volume_ml=volume,
         core_fraction=float(rng.uniform(*ranges.core)), rim_mm=float(rng.uniform(1.8, 5.0)),
-        enhances=kind is Kind.GLIOBLASTOMA,
-        patchy=kind is Kind.OLIGODENDROGLIOMA and bool(rng.random() < 0.3),
+        enhances=bool(rng.random() < _ENHANCES[kind]), patchy=bool(rng.random() < _PATCHY[kind]),
         oedema_strength=float(rng.uniform(*ranges.oedema)), push_mm=float(rng.uniform(*ranges.push_mm)),
-        mismatch=bool(rng.random() < chance_mismatch), calcified=bool(rng.random() < chance_calcified),
+        mismatch=bool(rng.random() < MISMATCH[found]), calcified=bool(rng.random() < CALCIFIED[found]),
         core_like_oedema=bool(rng.random() < 0.25),
     )  # fmt: skip
 

@@ -1,15 +1,18 @@
-"""Intensity standardisation of the structural sequences: the same function prepares training cases and studies.
+"""Intensity standardisation: the same functions prepare training cases and studies.
 
-Clip to the 0.5 and 99.5 percentile inside the brain, z-score inside the brain, clip to +-5, zero outside.
+Structural sequences: clip to the 0.5 and 99.5 percentile inside the brain, z-score inside the brain, clip to +-5, zero outside. Functional maps: fixed scales.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.core.contracts.enums import Modality
 from services.core.contracts.errors import Refused
 from services.core.imaging.volume import Volume
 
@@ -48,3 +51,28 @@ def z_score_in_brain(voxels: NDArray[Any], brain: NDArray[np.bool_]) -> NDArray[
     standard = np.zeros(voxels.shape, dtype=np.float32)
     standard[brain] = np.clip((inside - float(inside.mean(dtype=np.float64))) / spread, -LIMIT, LIMIT)
     return standard
+
+
+_SCALES: Mapping[Modality, tuple[float, float]] = MappingProxyType(
+    {
+        Modality.ADC: (1.0, 0.5),
+        Modality.RCBV: (1.5, 1.5),
+        Modality.APT: (1.0, 1.0),
+        Modality.QSM: (0.0, 0.06),
+        Modality.FA: (0.25, 0.15),
+        Modality.CHO_NAA: (0.8, 0.8),
+    }
+)
+"""Centre and scale of the functional maps in their own units (`core.contracts.enums.UNITS`): usual brain and spread."""
+
+
+def scaled(modality: Modality, voxels: NDArray[Any], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """A functional map for the network: (value - centre) / scale, clipped to +-5, zero outside the brain.
+
+    Its units mean something, so nothing is measured on the image. Non-finite voxels count as the centre.
+    """
+    centre, scale = _SCALES[modality]
+    inside = np.nan_to_num(voxels[brain].astype(np.float32), nan=centre, posinf=centre, neginf=centre)
+    out = np.zeros(voxels.shape, dtype=np.float32)
+    out[brain] = np.clip((inside - centre) / scale, -LIMIT, LIMIT)
+    return out
