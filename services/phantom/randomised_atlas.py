@@ -14,7 +14,13 @@ from scipy import ndimage
 from services.core.imaging.canonical import canonical_grid
 from services.phantom.anatomy import SHARPNESS, Atlas
 
-TISSUES = ("brain", "white", "grey", "ventricle")
+TISSUES = ("brain", "white", "grey", "ventricle", "deep")
+# thalamus, putamen, head of the caudate nucleus of one side: centre and half axes, MNI mm
+DEEP_NUCLEI = (
+    ((12.0, -19.0, 8.0), (9.0, 14.0, 9.0)),
+    ((26.0, 2.0, 0.0), (7.0, 15.0, 10.0)),
+    ((13.0, 14.0, 8.0), (5.0, 10.0, 10.0)),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,5 +49,18 @@ def tissue_atlas(atlas: Atlas, spacing_mm: float) -> TissueAtlas:
     brain, white, grey, ventricle = (resampled(v) for v in (atlas.brain, atlas.white, atlas.grey, atlas.ventricle))
     parts = [np.clip(p, 0.0, 1.0) ** SHARPNESS for p in (white, grey, brain - white - grey)]
     share = brain / np.maximum(parts[0] + parts[1] + parts[2], np.float32(1e-6))
-    maps = np.stack([brain, parts[0] * share, parts[1] * share, ventricle])
+    deep = _deep_nuclei(target.affine, target.shape) * np.clip(parts[0] + parts[1], 0.0, 1.0)
+    maps = np.stack([brain, parts[0] * share, parts[1] * share, ventricle, deep])
     return TissueAtlas(maps=maps.astype(np.float32), spacing_mm=spacing_mm)
+
+
+def _deep_nuclei(affine: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Soft ellipsoids in both halves, 0 to 1; grids of the canonical box are not turned."""
+    x, y, z = np.ogrid[tuple(slice(n) for n in shape)]
+    mm = [affine[a, a] * i + affine[a, 3] for a, i in enumerate((x, y, z))]
+    out = np.zeros(shape, dtype=np.float32)
+    for centre, half in DEEP_NUCLEI:
+        parts = [(m - c) / h for m, c, h in zip((np.abs(mm[0]), mm[1], mm[2]), centre, half, strict=True)]
+        radius = np.sqrt(parts[0] ** 2 + parts[1] ** 2 + parts[2] ** 2)
+        out = np.maximum(out, np.clip((1.15 - radius) / 0.3, 0.0, 1.0)).astype(np.float32)
+    return out

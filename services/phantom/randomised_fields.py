@@ -39,6 +39,12 @@ def positions(spacing_mm: float) -> tuple[Field, Field, Field]:
     return x[:, None, None], y[None, :, None], z[None, None, :]
 
 
+def offsets_from(centre: Point, spacing_mm: float) -> tuple[Field, Field, Field]:
+    """`positions` relative to `centre` (mm from the box's centre)."""
+    x, y, z = positions(spacing_mm)
+    return x - np.float32(centre[0]), y - np.float32(centre[1]), z - np.float32(centre[2])
+
+
 @lru_cache(maxsize=256)
 def _spline(voxels: int, step: float) -> NDArray[np.float32]:
     """Cubic B-spline weights (voxels, controls) for control points every `step` voxels."""

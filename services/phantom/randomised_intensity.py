@@ -1,4 +1,4 @@
-"""Contrasts of the four structural sequences, in z-scores within the brain, and what imitates tumour.
+"""Contrasts of the four structural sequences, in z-scores within the brain.
 
 The ranges of the tumour classes are those measured on real gliomas (mean over a lesion): oedema at or below grey
 matter on T1, core clearly below oedema on T1c, core on FLAIR anything. A generator outside them trains a wrong prior.
@@ -6,7 +6,7 @@ matter on T1, core clearly below oedema on T1c, core on FLAIR anything. A genera
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -16,10 +16,14 @@ from scipy import ndimage
 
 from services.core.contracts.enums import STRUCTURAL, Modality
 from services.core.imaging.labels import Label
-from services.phantom.randomised_fields import Field, smooth_noise
+from services.phantom.randomised_distractors import Ground, Spot, blood, draw_distractors
+from services.phantom.randomised_fields import Field
 from services.phantom.randomised_lesion import Kind
+from services.phantom.randomised_outside import Outside
+from services.phantom.randomised_shapes import blob, random_point
 
 Range = tuple[float, float]
+PAINTED = (Label.SNFH, Label.NCR, Label.ET, Label.RC)
 
 # (low, high) of the mean z-score of white matter, grey matter, fluid
 TISSUE_RANGES: Mapping[Modality, tuple[Range, Range, Range]] = MappingProxyType(
@@ -54,14 +58,30 @@ LESION_RANGES: Mapping[Label, Mapping[Modality, Range]] = MappingProxyType(
 )
 
 
+CAVITY_RANGES: Mapping[Modality, Range] = MappingProxyType(
+    {Modality.T1N: (-2.8, -1.2), Modality.T1C: (-2.7, -1.1), Modality.T2W: (1.6, 3.6), Modality.T2F: (-2.7, -0.9)}
+)
+PROTEIN_RANGES: Mapping[Modality, Range] = MappingProxyType({**CAVITY_RANGES, Modality.T2F: (0.2, 2.2)})
+PROTEIN_SHARE, LINING_SHARE, CORE_BLOOD_SHARE = 0.3, 0.6, 0.15
+TEXTURE: Mapping[Label, tuple[float, float, float]] = MappingProxyType(
+    {  # spread of the amplitude of coarse, fine and grain in z
+        Label.SNFH: (0.3, 0.22, 0.12),
+        Label.NCR: (0.25, 0.2, 0.1),
+        Label.ET: (0.3, 0.25, 0.12),
+        Label.RC: (0.08, 0.05, 0.04),
+    }
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scene:
-    """What is imaged: tissue maps (brain, white, grey, ventricle), labels, the kind of tumour or None, voxel edge."""
+    """What is imaged: tissue maps (see `TISSUES`), labels, kind of tumour or None, what lies outside, voxel edge."""
 
     tissues: Field
     labels: NDArray[np.uint8]
     kind: Kind | None
     spacing_mm: float
+    outside: Outside | None = None
 
 
 def lesion_means(rng: np.random.Generator, kind: Kind | None) -> dict[Label, dict[Modality, float]]:
@@ -78,6 +98,10 @@ def lesion_means(rng: np.random.Generator, kind: Kind | None) -> dict[Label, dic
         core[Modality.T1C] = min(core[Modality.T1C], oedema[Modality.T1C] - float(rng.uniform(0.1, 0.8)))
         core[Modality.T1N] = min(core[Modality.T1N], oedema[Modality.T1N] + 0.1)
     rim[Modality.T1C] = max(rim[Modality.T1C], oedema[Modality.T1C] + 0.9, core[Modality.T1C] + 0.9)
+    means[Label.RC] = {m: float(rng.uniform(*r)) for m, r in CAVITY_RANGES.items()}
+    if rng.random() < PROTEIN_SHARE:
+        means[Label.RC] = {m: float(rng.uniform(*r)) for m, r in PROTEIN_RANGES.items()}
+    means[Label.RC][Modality.T1C] = means[Label.RC][Modality.T1N] + float(rng.normal(0.0, 0.15))
     return means
 
 
@@ -87,10 +111,14 @@ def render(rng: np.random.Generator, scene: Scene) -> dict[Modality, Field]:
     means = lesion_means(rng, scene.kind)
     images = {}
     for modality in STRUCTURAL:
-        image = _healthy(rng, scene, modality, shared)
-        _distract(image, shared, modality)
-        for label in (Label.SNFH, Label.NCR, Label.ET):
+        levels = [float(rng.uniform(*r)) for r in TISSUE_RANGES[modality]]
+        image = _healthy(rng, scene, modality, levels, shared)
+        for spot in shared.spots:
+            spot.paint(image, modality, levels[2])
+        for label in PAINTED:
             _paint(rng, image, shared, label, means[label][modality])
+        for spot in shared.inside:
+            spot.paint(image, modality, levels[2])
         images[modality] = image
     return images
 
@@ -99,31 +127,48 @@ def render(rng: np.random.Generator, scene: Scene) -> dict[Modality, Field]:
 class _Shared:
     """Fields that several sequences use: they see the same spots."""
 
-    coarse: Field
-    fine: Field
-    spots: dict[str, tuple[NDArray[np.bool_], dict[Modality, float]]]
+    noise: tuple[Field, Field, Field]
+    spots: tuple[Spot, ...]
+    inside: tuple[Spot, ...]
     soft: dict[Label, tuple[tuple[slice, ...], Field]]
 
     @classmethod
     def draw(cls, rng: np.random.Generator, scene: Scene) -> _Shared:
-        shape = scene.labels.shape
+        ground = Ground(tissues=scene.tissues, labels=scene.labels, spacing_mm=scene.spacing_mm)
+        scales = (rng.uniform(10.0, 18.0), rng.uniform(4.0, 8.0), 1.5 * scene.spacing_mm)
+        coarse, fine, grain = (ground.noise(rng, scale) for scale in scales)
         return cls(
-            coarse=smooth_noise(rng, shape, rng.uniform(10.0, 16.0) / scene.spacing_mm),
-            fine=smooth_noise(rng, shape, rng.uniform(4.0, 8.0) / scene.spacing_mm),
-            spots=_distractors(rng, scene),
+            noise=(coarse, fine, grain),
+            spots=draw_distractors(rng, ground),
+            inside=tuple(_lesion_spots(rng, scene)),
             soft=_soft_masks(rng, scene),
         )
+
+
+def _lesion_spots(rng: np.random.Generator, scene: Scene) -> Iterator[Spot]:
+    """Blood inside the core; a thin linear lining of the cavity, which is not tumour."""
+    core = np.isin(scene.labels, (Label.NCR, Label.ET))
+    if rng.random() < CORE_BLOOD_SHARE and (centre := random_point(rng, core, scene.spacing_mm)) is not None:
+        volume = float(core.sum()) * scene.spacing_mm**3 / 1000.0 * float(rng.uniform(0.05, 0.4))
+        lump = blob(rng, centre, volume, scene.tissues[0], scene.spacing_mm) & core
+        yield Spot(name="blood", at=np.flatnonzero(lump), change=blood(rng))
+    cavity = scene.labels == Label.RC
+    if rng.random() < LINING_SHARE and cavity.any():
+        lining = ndimage.binary_dilation(cavity) & ~cavity & ~core & (scene.tissues[0] > 0.5)
+        change = {Modality.T1C: float(rng.uniform(0.4, 1.8)), Modality.T2F: float(rng.uniform(0.0, 0.8))}
+        yield Spot(name="lining", at=np.flatnonzero(lining), change=change)
 
 
 def _soft_masks(rng: np.random.Generator, scene: Scene) -> dict[Label, tuple[tuple[slice, ...], Field]]:
     """Per class its window and its mask with partial volume at the border (about half a voxel of 2 mm)."""
     soft: dict[Label, tuple[tuple[slice, ...], Field]] = {}
-    for label in (Label.SNFH, Label.NCR, Label.ET):
-        found = ndimage.find_objects((scene.labels == label).astype(np.uint8))
-        if not found or found[0] is None:
+    found = ndimage.find_objects(scene.labels, max_label=max(Label))
+    for label in PAINTED:
+        place = found[label - 1]
+        if place is None:
             continue
         window = tuple(
-            slice(max(s.start - 3, 0), min(s.stop + 3, n)) for s, n in zip(found[0], scene.labels.shape, strict=True)
+            slice(max(s.start - 3, 0), min(s.stop + 3, n)) for s, n in zip(place, scene.labels.shape, strict=True)
         )
         border = rng.uniform(0.6, 2.5) if label is Label.SNFH else rng.uniform(0.6, 1.4)
         mask = (scene.labels[window] == label).astype(np.float32)
@@ -131,17 +176,23 @@ def _soft_masks(rng: np.random.Generator, scene: Scene) -> dict[Label, tuple[tup
     return soft
 
 
-def _healthy(rng: np.random.Generator, scene: Scene, modality: Modality, shared: _Shared) -> Field:
-    brain, white, grey, ventricle = scene.tissues
-    w, g, f = (np.float32(rng.uniform(*r)) for r in TISSUE_RANGES[modality])
-    fluid = np.clip(brain - white - grey, 0.0, 1.0)
-    image: Field = w * white + g * grey + f * fluid
-    image += np.float32(rng.uniform(0.0, 0.15)) * shared.coarse + np.float32(rng.uniform(0.0, 0.12)) * shared.fine
-    if modality is Modality.T2F and rng.random() < 0.5:
-        rim = ndimage.gaussian_filter(ventricle, 4.0 / scene.spacing_mm) * white
-        image += np.float32(rng.uniform(1.0, 5.0)) * rim
-    if modality is Modality.T2F and rng.random() < 0.3:
-        image += np.float32(rng.uniform(0.3, 1.5)) * fluid * np.clip(shared.coarse - 0.5, 0.0, 1.5)
+def _healthy(rng: np.random.Generator, scene: Scene, modality: Modality, levels: list[float], shared: _Shared) -> Field:
+    """Tissue without lesions: white, grey, fluid, deep nuclei between grey and white (darker on T2: iron), texture."""
+    brain, white, grey, _, deep = scene.tissues
+    w, g, f = (np.float32(level) for level in levels)
+    image: Field = w * white + g * grey + f * np.clip(brain - white - grey, 0.0, 1.0)
+    nuclei = g + (w - g) * np.float32(rng.uniform(-0.1, 0.9))
+    if modality in (Modality.T2W, Modality.T2F):
+        nuclei -= np.float32(rng.uniform(-0.3, 0.6))
+    image += np.float32(rng.uniform(0.3, 0.9)) * deep * (nuclei - image)
+    reach = 1.5 if modality in (Modality.T2W, Modality.T2F) else 1.0
+    for noise, most in zip(shared.noise, (0.18, 0.15, 0.12), strict=True):
+        own = np.roll(noise, int(rng.integers(10, 60)), axis=1) if rng.random() < 0.5 else noise
+        image += np.float32(reach * rng.uniform(-most, most)) * own
+    nothing = np.float32(f + (rng.uniform(-3.4, -2.0) - f) * rng.uniform(0.0, 1.0))
+    image += (1.0 - brain) * nothing
+    if scene.outside is not None:
+        scene.outside.paint(rng, image, modality, float(f))
     return image
 
 
@@ -151,40 +202,8 @@ def _paint(rng: np.random.Generator, image: Field, shared: _Shared, label: Label
         return
     window, mask = shared.soft[label]
     opacity = np.float32(rng.uniform(0.8, 1.0) if label is Label.SNFH else rng.uniform(0.9, 1.0))
-    texture = np.float32(rng.normal(0.0, 0.22)) * shared.coarse[window]
-    texture = texture + np.float32(rng.normal(0.0, 0.15)) * shared.fine[window]
+    wanted = np.full(mask.shape, mean, dtype=np.float32)
+    for noise, spread in zip(shared.noise, TEXTURE[label], strict=True):
+        wanted += np.float32(rng.normal(0.0, spread)) * noise[window]
     part = image[window]
-    image[window] = part + opacity * mask * (np.float32(mean) + texture - part)
-
-
-def _distract(image: Field, shared: _Shared, modality: Modality) -> None:
-    for mask, change in shared.spots.values():
-        if change.get(modality):
-            image[mask] += np.float32(change[modality])
-
-
-def _distractors(rng: np.random.Generator, scene: Scene) -> dict[str, tuple[NDArray[np.bool_], dict[Modality, float]]]:
-    """White-matter lesions, enhancing dura, vessels, choroid plexus: bright like tumour, labelled background."""
-    brain, white, _, ventricle = scene.tissues
-    shape, edge = scene.labels.shape, scene.spacing_mm
-    spots: dict[str, tuple[NDArray[np.bool_], dict[Modality, float]]] = {}
-    if rng.random() < 0.4:
-        noise = smooth_noise(rng, shape, rng.uniform(4.0, 8.0) / edge)
-        change = {Modality.T2F: rng.uniform(0.8, 2.2), Modality.T2W: rng.uniform(0.4, 1.3)}
-        change[Modality.T1N] = change[Modality.T1C] = -rng.uniform(0.0, 0.8)
-        spots["white_matter_lesions"] = ((noise > rng.uniform(2.2, 3.2)) & (white > 0.7), change)
-    if rng.random() < 0.4:
-        shell = (brain > 0.3) & (ndimage.gaussian_filter(brain, 4.0 / edge) < 0.62)
-        noise = smooth_noise(rng, shape, 25.0 / edge)
-        spots["dura"] = (shell & (noise > rng.uniform(0.3, 1.5)), {Modality.T1C: rng.uniform(0.8, 3.0)})
-    if rng.random() < 0.7:
-        first, second = smooth_noise(rng, shape, 14.0 / edge), smooth_noise(rng, shape, 14.0 / edge)
-        limit = rng.uniform(0.05, 0.12)
-        lines = (np.abs(first) < limit) & (np.abs(second) < limit) & (brain > 0.5)
-        dark = -rng.uniform(0.0, 1.0)
-        spots["vessels"] = (lines, {Modality.T1C: rng.uniform(1.0, 3.5), Modality.T2W: dark, Modality.T2F: dark})
-    if rng.random() < 0.6:
-        noise = smooth_noise(rng, shape, 8.0 / edge)
-        change = {Modality.T1C: rng.uniform(2.0, 4.5), Modality.T2F: rng.uniform(0.5, 2.5)}
-        spots["choroid_plexus"] = ((ventricle > 0.5) & (noise > rng.uniform(0.8, 1.6)), change)
-    return spots
+    image[window] = part + opacity * mask * (wanted - part)
