@@ -20,16 +20,13 @@ import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
-from torch.nn import functional
 
-from services.core.contracts.enums import STRUCTURAL
 from services.core.imaging.canonical import COARSE_SHAPE, FINE_CROP_SHAPE
 from services.core.triton.catalog import write_manifest
 from services.learning.network import CLASSES, FINE_SLOTS, QUALITY, SLOTS, CoarseNet, FineNet
 from services.learning.store import load_state, widened
 
 TOLERANCE = 1e-3
-TRAINED_SLOTS = len(STRUCTURAL)
 OPSET = 18
 _SMALL = 64  # tensors below this many values stay FP32
 
@@ -44,17 +41,15 @@ class Exported:
 
 
 class _CoarseContract(nn.Module):
-    """FP16 at the border, FP32 inside. Slots after the first `trained` are accepted and ignored: their gates are 0."""
+    """FP16 at the border, FP32 inside."""
 
-    def __init__(self, net: CoarseNet, trained: int) -> None:
+    def __init__(self, net: CoarseNet) -> None:
         super().__init__()
         self.net = net
-        self.trained = trained
 
     def forward(self, image: Tensor, available: Tensor, quality: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        known = slice(0, self.trained)
-        evidence, markers, gates = self.net(image[:, known].float(), available[:, known], quality[:, known])
-        return evidence.half(), markers, functional.pad(gates, (0, SLOTS - self.trained))
+        evidence, markers, gates = self.net(image.float(), available, quality)
+        return evidence.half(), markers, gates
 
 
 class _FineContract(nn.Module):
@@ -68,18 +63,17 @@ class _FineContract(nn.Module):
 
 
 def coarse_exported(net: CoarseNet, seed: int = 0) -> Exported:
-    """The coarse network with a random example: the four trained sequences, the other slots absent."""
+    """The coarse network with a random example: the four structural sequences, ADC and Cho/NAA."""
     rng = np.random.default_rng(seed)
+    given = [0, 1, 2, 3, 4, 9]
     image = np.zeros((1, SLOTS, *COARSE_SHAPE), dtype=np.float16)
-    image[:, :4] = rng.standard_normal((1, 4, *COARSE_SHAPE)).astype(np.float16)
+    image[:, given] = rng.standard_normal((1, len(given), *COARSE_SHAPE)).astype(np.float16)
     available = np.zeros((1, SLOTS), dtype=np.float32)
-    available[:, :4] = 1.0
+    available[:, given] = 1.0
     quality = np.zeros((1, SLOTS, QUALITY), dtype=np.float32)
-    quality[:, :4] = (3.0, 0.1, 1.0)
+    quality[:, given] = (3.0, 0.1, 1.0)
     inputs = {"image": image, "available": available, "quality": quality}
-    return Exported(
-        module=_CoarseContract(net, TRAINED_SLOTS), inputs=_tensors(inputs), outputs=("evidence", "markers", "gates")
-    )
+    return Exported(module=_CoarseContract(net), inputs=_tensors(inputs), outputs=("evidence", "markers", "gates"))
 
 
 def fine_exported(net: FineNet, seed: int = 0) -> Exported:

@@ -51,9 +51,9 @@ class Packed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diet:
-    """What the network is fed. `phantom_share` of the cases are grown phantoms, each drawn about `reuse` times.
-    `functional_share` of those keep their functional maps; everything else is structural sequences only. `keep`: a folder for every new phantom
-    with all of its maps, for the marker head.
+    """What the network is fed. `phantom_share` of the cases are grown phantoms, each drawn about `reuse` times;
+    `functional_share` of those keep their functional maps; everything else is structural sequences only.
+    `keep`: a folder for every new phantom with all of its maps, for the marker head.
     """
 
     phantom_share: float = 0.5
@@ -88,7 +88,6 @@ class Kitchen:
         else:
             case = self._pool[int(rng.integers(len(self._pool)))]
         return rescanned(rng, case) if self._spacing > 1.0 else case
-
 
     def _new_phantom(self, rng: np.random.Generator, number: int) -> TrainingCase:
         functional = bool(rng.random() < self._diet.functional_share)
@@ -150,7 +149,9 @@ def case_stream(first_seed: int, diet: Diet, workers: int = 1, *, spacing_mm: fl
     queue = context.Queue(maxsize=6 * workers)
     progress = context.Value("d", 0.0)
     processes = [
-        context.Process(target=_produce, args=(queue, (diet, first_seed + w, workers, spacing_mm), progress), daemon=True)
+        context.Process(
+            target=_produce, args=(queue, (diet, first_seed + w, workers, spacing_mm), progress), daemon=True
+        )
         for w in range(workers)
     ]
     for process in processes:

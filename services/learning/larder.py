@@ -44,9 +44,7 @@ def keep(folder: Path, number: int, case: PreparedCase, genotype: Genotype) -> N
     """Writes beside, then renames: a reader never sees half a case."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{number}.npz"
-    np.savez(
-        part, image=case.image, available=case.available, quality=case.quality, truth=markers_of(genotype)
-    )
+    np.savez(part, image=case.image, available=case.available, quality=case.quality, truth=markers_of(genotype))
     part.rename(folder / f"{number}.npz")
 
 

@@ -1,7 +1,8 @@
 """Trains the coarse network within a budget of cases; resumes where it was stopped.
 
     python -m services.learning.train --budget-cases 12000 --out DIR [--this-run-minutes 9] [--device cuda]
-    python -m services.learning.train --start services/learning/checkpoint/coarse.pt ...     # go on from released weights
+
+With `--start services/learning/checkpoint/coarse.pt` a new schedule goes on from the released weights.
 
 One schedule: the learning rate falls by a cosine to zero over the whole budget, however many runs share it.
 Checkpoints are chosen on synthetic sets with seeds of their own, never on a real case.

@@ -36,7 +36,7 @@ BATCH, EPOCHS, RATE, DECAY, KL_WEIGHT = 64, 60, 1e-3, 3e-2, 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Summaries:
-    """Stored inputs of the head: habitats (n, 5, h), tokens (n, t, c), ml (n,), truth (n, markers) and the case of each."""
+    """Stored inputs of the head: habitats (n, 5, h), tokens (n, t, c), ml (n,), truth (n, markers), case of each."""
 
     habitat: Tensor
     bottom: Tensor
@@ -138,7 +138,7 @@ def answers(net: CoarseNet, data: Summaries) -> Tensor:
 
 
 def calibration(evidence: Tensor, truth: Tensor, version: str, fitted_on: str) -> dict[str, Any]:
-    """The table of molecular_subtyping: per marker, temperature and bias of least cross-entropy on held-out phantoms."""
+    """The table of molecular_subtyping: per marker the temperature and bias of least cross-entropy."""
     alpha = evidence + 1.0
     logit = torch.log(alpha[:, :, 1] / alpha[:, :, 0])
     table = {}

@@ -142,10 +142,7 @@ def _nuclei(grid: Grid) -> NDArray[np.float32]:
     x, y, z = (grid.affine[a, a] * np.arange(n) + grid.affine[a, 3] for a, n in enumerate(grid.shape))
     share = np.zeros(grid.shape, dtype=np.float32)
     for centre, axes in _NUCLEI:
-        along = [
-            ((values - c) / a) ** 2
-            for values, c, a in zip((np.abs(x), y, z), centre, axes, strict=True)
-        ]
+        along = [((values - c) / a) ** 2 for values, c, a in zip((np.abs(x), y, z), centre, axes, strict=True)]
         squared = along[0][:, None, None] + along[1][None, :, None] + along[2][None, None, :]
         share = np.maximum(share, np.clip((1.15 - np.sqrt(squared)) / 0.3, 0, 1).astype(np.float32))
     return share

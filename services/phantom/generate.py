@@ -72,7 +72,9 @@ def after_resection(study: PhantomStudy, days: int, seed: int, surgery: Surgery 
         raise ValueError("there is nothing to resect in a healthy brain")
     draw = stream("resection", study.seed, seed)
     surgery = surgery or Surgery(
-        extent=float(draw.uniform(0.7, 1.0)), margin_mm=float(draw.uniform(0.0, 4.0)), collapsed=float(draw.uniform(0, 0.5))
+        extent=float(draw.uniform(0.7, 1.0)),
+        margin_mm=float(draw.uniform(0.0, 4.0)),
+        collapsed=float(draw.uniform(0, 0.5)),
     )
     visit = replace(
         study.visit, number=study.visit.number + 1, seed=seed, surgery=surgery,

@@ -35,8 +35,10 @@ class PreparedCase:
     brain: NDArray[np.bool_]
 
 
-def prepared(study: PhantomStudy, spacing_mm: float = 1.0, slots: tuple[Modality, ...] = tuple(Modality)) -> PreparedCase:
-    """The study in the canonical box at 1 or 2 mm, moved back by its known motion; `slots` are the first of `Modality`."""
+def prepared(
+    study: PhantomStudy, spacing_mm: float = 1.0, slots: tuple[Modality, ...] = tuple(Modality)
+) -> PreparedCase:
+    """The study in the canonical box at 1 or 2 mm, moved back by its known motion; `slots`: the first of `Modality`."""
     return prepared_volumes(
         study.volumes, study.brain_mask, study.labels, spacing_mm, slots, motions=study.to_reference
     )

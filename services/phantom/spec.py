@@ -37,11 +37,12 @@ class PhantomSpec:
     """What to make. Raises ValueError for what cannot be made.
 
     `volume_ml`: whole tumour (WT), None draws 15 to 120 ml. `matrix`: None covers 240 x 240 x 155 mm (with `skull`
-    240 x 256 x 184 mm). `misalignment_mm`: every series but the reference is shifted by that length and turned by as
-    many half degrees; the truth is in `PhantomStudy.to_reference`. `thick_mm`: slice spacing of t2w and t2f (2-D
-    series). `sequences` may hold functional maps too, beside a structural sequence. `snr`: white matter over noise, None draws 20 to 50. `skull`: with scalp, skull, eyes and neck, and noise
-    in the air; otherwise zero outside the brain. `gamma`: exponent of the contrast curve. `motion` (0 to 1) spoils
-    the series `moved`; of the series `cut` the uppermost `cut_mm` are missing.
+    240 x 256 x 184 mm). `sequences` may hold functional maps too, beside a structural sequence. `misalignment_mm`:
+    every series but the reference is shifted by that length and turned by as many half degrees; the truth is in
+    `PhantomStudy.to_reference`. `thick_mm`: slice spacing of t2w and t2f (2-D series). `snr`: white matter over noise,
+    None draws 20 to 50. `skull`: with scalp, skull, eyes and neck, and noise in the air; otherwise zero outside the
+    brain. `gamma`: exponent of the contrast curve. `motion` (0 to 1) spoils the series `moved`; of the series `cut` the
+    uppermost `cut_mm` are missing.
     """
 
     kind: Kind = Kind.GLIOBLASTOMA
@@ -126,7 +127,7 @@ class Surgery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One time point: `number` 0 is the first; `volume_ml` None is the spec's or the drawn one. `surgery`: before it."""
+    """One time point: `number` 0 is the first; `volume_ml` None: as the spec or drawn; `surgery` precedes it."""
 
     number: int
     seed: int

@@ -16,9 +16,9 @@ from scipy import ndimage
 from services.core.imaging.volume import Grid
 from services.phantom.anatomy import FIELD_SPACING_MM, Anatomy, head_grid
 from services.phantom.deformation import Deformation, Points, grid_points, sample, transform
+from services.phantom.genotype import CALCIFIED, MISMATCH, draw_type, genotype_of
 from services.phantom.growth import GrowthLaw, diffusivity, grow
 from services.phantom.mass_effect import push
-from services.phantom.genotype import CALCIFIED, MISMATCH, draw_type, genotype_of
 from services.phantom.spec import Genotype, Kind
 
 _SITES: Mapping[str, tuple[float, float, float]] = MappingProxyType(

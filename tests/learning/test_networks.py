@@ -16,6 +16,7 @@ from services.learning.network import (  # noqa: E402
     CoarseNet,
     CoarseWidths,
     FineNet,
+    FusionMode,
     Gate,
 )
 
@@ -52,6 +53,38 @@ def test_the_coarse_network_answers_as_the_contract_says(net: CoarseNet) -> None
 def test_markers_have_no_evidence_at_all_until_they_are_trained(net: CoarseNet) -> None:
     _, markers, _ = net(*inputs())
     assert not markers.any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mode", list(FusionMode))
+@pytest.mark.parametrize("attention", [True, False])
+def test_every_fusion_answers_as_the_contract_says_and_ignores_missing_slots(mode: FusionMode, attention: bool) -> None:
+    torch.manual_seed(0)
+    net = CoarseNet(TINY, mode, attention=attention).eval()
+    image, available, quality = inputs(given=3)
+    evidence, markers, gates = net(image, available, quality)
+    assert evidence.shape == (1, CLASSES, *SPACE)
+    assert markers.shape == (1, MARKERS, 2)
+    assert float(gates[0, :3].sum()) == pytest.approx(1.0, abs=1e-5)
+    image[:, 3:] = 7.0
+    torch.testing.assert_close(net(image, available, quality)[0], evidence, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_functional_maps_count_when_they_are_there(net: CoarseNet) -> None:
+    image, available, quality = inputs(given=SLOTS)
+    with_them = net(image, available, quality)[0]
+    available[:, 4:] = 0.0
+    assert not torch.allclose(net(image, available, quality)[0], with_them)
+
+
+@torch.no_grad()
+def test_a_trained_marker_head_says_less_the_smaller_the_tumour(net: CoarseNet) -> None:
+    net.markers.trained.fill_(1.0)
+    held, _, _ = net.summary(*inputs())
+    evidence = [float(net.markers(held.habitat, held.bottom, torch.tensor([ml])).sum()) for ml in (0.0, 0.5, 50.0)]
+    assert evidence[0] == 0.0
+    assert evidence[0] < evidence[1] < evidence[2]
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 
@@ -9,16 +10,18 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed; `make learning` makes its environment")
 
 from services.core.imaging.labels import Label  # noqa: E402
-from services.learning.feeder import TRAINING_SEEDS, Packed, case_stream  # noqa: E402
-from services.learning.losses import evidential_loss, misleading_evidence, region_dice, softmax_loss  # noqa: E402
+from services.learning.feeder import TRAINING_SEEDS, Diet, Packed, case_stream, smallest_ml  # noqa: E402
+from services.learning.losses import distillation, evidential_loss, misleading_evidence, region_dice, softmax_loss  # noqa: E402
 from services.learning.metrics import dice, mean_dices, region_dices  # noqa: E402
 from services.learning.network import CLASSES, CoarseWidths  # noqa: E402
-from services.learning.train import Plan, Trainer, cropped  # noqa: E402
+from services.learning.trainer import Plan, Selection, Trainer, cropped, thinned  # noqa: E402
 
 pytestmark = pytest.mark.unit
 
 SPACE = (16, 16, 16)
-PLAN = Plan(budget_s=1e6, warm_up_cases=1, rate=1e-2, accumulate=(1,), widths=CoarseWidths(stem=2, levels=(4, 6, 8)))
+PLAN = Plan(
+    budget_cases=10**6, warm_up_cases=1, rate=1e-2, accumulate=(1,), widths=CoarseWidths(stem=2, levels=(4, 6, 8))
+)
 
 
 def ball_case() -> Packed:
@@ -65,11 +68,11 @@ def test_training_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_ends_at_zero_and_accumulation_grows() -> None:
-    plan = Plan(budget_s=100.0)
+    plan = Plan(budget_cases=100)
     rates = [plan.rate_at(share, 1000) for share in (0.0, 0.5, 1.0)]
     assert rates[0] == pytest.approx(plan.rate)
     assert rates[2] == pytest.approx(0.0, abs=1e-9)
-    assert [plan.accumulate_at(share) for share in (0.0, 0.4, 1.0)] == [1, 2, 2]
+    assert [plan.accumulate_at(share) for share in (0.0, 0.4, 1.0)] == [1, 2, 4]
 
 
 def test_a_training_crop_holds_the_middle_of_the_tumour() -> None:
@@ -81,12 +84,54 @@ def test_a_training_crop_holds_the_middle_of_the_tumour() -> None:
 
 
 def test_cases_come_from_another_process_in_the_order_of_their_seeds() -> None:
-    with case_stream(TRAINING_SEEDS) as cases:
-        first = next(cases)
-    with case_stream(TRAINING_SEEDS) as cases:
-        again = next(cases)
+    with case_stream(TRAINING_SEEDS, Diet(phantom_share=0.0)) as stream:
+        first = next(stream.cases)
+    with case_stream(TRAINING_SEEDS, Diet(phantom_share=0.0)) as stream:
+        again = next(stream.cases)
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.labels, again.labels)
+
+
+def test_a_generator_that_dies_ends_the_training_instead_of_starving_it(tmp_path: Path) -> None:
+    (tmp_path / "not_a_folder").write_text("")
+    broken = Diet(phantom_share=1.0, keep=tmp_path / "not_a_folder" / "kept")
+    with case_stream(TRAINING_SEEDS, broken) as stream, pytest.raises(RuntimeError, match="generator process has died"):
+        next(stream.cases)
+
+
+def test_lesions_are_large_at_first_and_any_size_from_half_of_the_schedule() -> None:
+    assert [smallest_ml(share) for share in (0.0, 0.5, 1.0)] == pytest.approx([10.0, 0.5, 0.5])
+
+
+def test_a_thinned_case_keeps_one_sequence_at_least() -> None:
+    for seed in range(20):
+        case = thinned(ball_case(), np.random.default_rng(seed))
+        assert 1 <= case.available.sum() < 4
+        assert not case.image[case.available == 0].any()
+        assert case.image[case.available == 1].any(axis=(1, 2, 3)).all()
+
+
+def test_a_student_that_agrees_with_its_teacher_has_nothing_to_learn_from_it() -> None:
+    scores = torch.randn((1, CLASSES, *SPACE), generator=torch.Generator().manual_seed(1))
+    assert float(distillation(scores, scores)) == pytest.approx(0.0, abs=1e-3)
+    assert float(distillation(-scores, scores)) > 0.1
+
+
+def test_students_are_taught_in_the_second_half_too(tmp_path: Path) -> None:
+    plan = replace(PLAN, budget_cases=4, distil_from=0.0, distil_share=1.0)
+    trainer = Trainer(plan, tmp_path, "cpu")
+    while trainer.done < 1.0:
+        trainer.step(repeat(ball_case()))
+    assert np.isfinite(trainer.progress.loss)
+
+
+def test_the_best_weights_are_kept_and_a_new_schedule_starts_from_them(tmp_path: Path) -> None:
+    trainer = Trainer(PLAN, tmp_path, "cpu")
+    trainer.keep_best(trainer.score(Selection(randomised=[ball_case()] * 2, phantoms=[ball_case()])))
+    later = Trainer(PLAN, tmp_path / "other", "cpu")
+    later.start_from(tmp_path / "best.pt")
+    for a, b in zip(trainer.average.parameters(), later.net.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
 
 
 def test_a_region_that_is_empty_in_the_reference_is_skipped() -> None:
