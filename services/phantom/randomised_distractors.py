@@ -147,12 +147,16 @@ def _venous_sinus(rng: np.random.Generator, ground: Ground) -> Drawn:
 
 
 def _pituitary(rng: np.random.Generator, ground: Ground) -> Drawn:
-    """Pituitary gland, stalk and the arteries around: small and bright below the middle of the brain."""
-    centre = np.array([0.0, 23.0, -36.0]) + rng.normal(0.0, (2.5, 6.0, 6.0))
-    x, y, z = offsets_from(centre, ground.spacing_mm)
+    """Pituitary gland, stalk and the arteries around: small and bright right below the middle of the brain."""
+    brain, edge = ground.tissues[0], ground.spacing_mm
+    middle = (np.array(brain.shape) - 1) / 2
+    y_mm = rng.normal(22.0, 5.0)
+    column = brain[round(middle[0]) - 1 : round(middle[0]) + 2, round(middle[1] + y_mm / edge)].mean(axis=0)
+    floor = (float(np.argmax(column > 0.4)) - middle[2]) * edge
+    x, y, z = offsets_from(np.array([rng.normal(0.0, 2.5), y_mm, floor + rng.normal(0.0, 3.0)]), edge)
     rx, ry, rz = rng.uniform((4.0, 3.0, 3.0), (12.0, 7.0, 7.0))
     inside = (x / rx) ** 2 + (y / ry) ** 2 + (z / rz) ** 2 < 1.0
-    return inside & (ground.tissues[0] > 0.1), {T1C: rng.uniform(1.5, 4.0), T1N: rng.uniform(-0.2, 0.8)}
+    return inside & (brain > 0.1), {T1C: rng.uniform(1.5, 4.0), T1N: rng.uniform(-0.2, 0.8)}
 
 
 def _lump(rng: np.random.Generator, ground: Ground, where: Mask, largest_ml: float) -> Mask:

@@ -38,13 +38,13 @@ LESION_RANGES: Mapping[Label, Mapping[Modality, Range]] = MappingProxyType(
     {
         Label.SNFH: {
             Modality.T1N: (-0.8, 0.1),
-            Modality.T1C: (-0.9, 0.4),
+            Modality.T1C: (-1.0, 0.3),
             Modality.T2W: (0.7, 1.9),
-            Modality.T2F: (1.2, 2.7),
+            Modality.T2F: (1.5, 3.0),
         },
         Label.ET: {
             Modality.T1N: (-1.7, 0.3),
-            Modality.T1C: (1.1, 3.9),
+            Modality.T1C: (1.4, 4.2),
             Modality.T2W: (0.1, 2.1),
             Modality.T2F: (0.8, 2.9),
         },
@@ -62,6 +62,8 @@ CAVITY_RANGES: Mapping[Modality, Range] = MappingProxyType(
     {Modality.T1N: (-2.8, -1.2), Modality.T1C: (-2.7, -1.1), Modality.T2W: (1.6, 3.6), Modality.T2F: (-2.7, -0.9)}
 )
 PROTEIN_RANGES: Mapping[Modality, Range] = MappingProxyType({**CAVITY_RANGES, Modality.T2F: (0.2, 2.2)})
+LEAST_SHARE = 0.55  # of a class in its own voxels: small or thin ones stay fainter, as they are
+SCANNER_SPREAD = 0.25  # what noise and bias add to the spread, z
 PROTEIN_SHARE, LINING_SHARE, CORE_BLOOD_SHARE = 0.3, 0.6, 0.15
 TEXTURE: Mapping[Label, tuple[float, float, float]] = MappingProxyType(
     {  # spread of the amplitude of coarse, fine and grain in z
@@ -115,8 +117,9 @@ def render(rng: np.random.Generator, scene: Scene) -> dict[Modality, Field]:
         image = _healthy(rng, scene, modality, levels, shared)
         for spot in shared.spots:
             spot.paint(image, modality, levels[2])
+        values = _in_this_image(image, scene, {label: means[label][modality] for label in PAINTED})
         for label in PAINTED:
-            _paint(rng, image, shared, label, means[label][modality])
+            _paint(rng, image, shared, label, values[label])
         for spot in shared.inside:
             spot.paint(image, modality, levels[2])
         images[modality] = image
@@ -143,6 +146,26 @@ class _Shared:
             inside=tuple(_lesion_spots(rng, scene)),
             soft=_soft_masks(rng, scene),
         )
+
+
+def _in_this_image(image: Field, scene: Scene, wanted: dict[Label, float]) -> dict[Label, float]:
+    """What to paint so that each class has the wanted z-score once the image, lesions included, is standardised."""
+    step = (slice(None, None, 2),) * 3
+    brain, labels = scene.tissues[0][step] > 0.5, scene.labels[step]
+    healthy = image[step][brain & (labels == 0)]
+    if healthy.size == 0:
+        return wanted
+    mean, spread = float(healthy.mean()), float(np.hypot(healthy.std(), SCANNER_SPREAD))
+    share = np.bincount(labels[brain], minlength=len(Label)) / int(brain.sum())
+    middle, scale = mean, spread
+    for _ in range(3):
+        values = {label: middle + scale * z for label, z in wanted.items()}
+        first = share[0] * mean + sum(share[label] * v for label, v in values.items())
+        second = share[0] * (mean**2 + spread**2) + sum(share[label] * v**2 for label, v in values.items())
+        # bounded: a tenth of the brain cannot lie at 3.9
+        middle = float(np.clip(first, mean - 0.4 * spread, mean + 0.4 * spread))
+        scale = float(np.clip(np.sqrt(max(second - first**2, 0.0)), 0.8 * spread, 1.4 * spread))
+    return {label: middle + scale * z for label, z in wanted.items()}
 
 
 def _lesion_spots(rng: np.random.Generator, scene: Scene) -> Iterator[Spot]:
@@ -197,13 +220,18 @@ def _healthy(rng: np.random.Generator, scene: Scene, modality: Modality, levels:
 
 
 def _paint(rng: np.random.Generator, image: Field, shared: _Shared, label: Label, mean: float) -> None:
-    """Blends a class into the image; some of the tissue below shines through oedema."""
+    """Blends a class into the image so that its mean is `mean`; some of the tissue below shines through oedema."""
     if label not in shared.soft:
         return
     window, mask = shared.soft[label]
     opacity = np.float32(rng.uniform(0.8, 1.0) if label is Label.SNFH else rng.uniform(0.9, 1.0))
-    wanted = np.full(mask.shape, mean, dtype=np.float32)
+    part = image[window]
+    inside = mask > 0.5
+    if not inside.any():
+        inside = mask > 0.0
+    below = float(part[inside].mean())
+    share = max(float(opacity * mask[inside].mean()), LEAST_SHARE)
+    wanted = np.full(mask.shape, below + (mean - below) / share, dtype=np.float32)
     for noise, spread in zip(shared.noise, TEXTURE[label], strict=True):
         wanted += np.float32(rng.normal(0.0, spread)) * noise[window]
-    part = image[window]
     image[window] = part + opacity * mask * (wanted - part)
