@@ -78,9 +78,9 @@ class Selection:
 class Trainer:
     """Network, its moving average and the optimiser, kept together in `folder`/resume.pt."""
 
-    def __init__(self, plan: Plan, folder: Path, device: str) -> None:
+    def __init__(self, plan: Plan, folder: Path, device: str, seed: int = 1) -> None:
         self.plan, self.folder, self.device = plan, folder, torch.device(device)
-        torch.manual_seed(1)
+        torch.manual_seed(seed)
         self.net = CoarseNet(plan.widths, plan.mode, attention=plan.attention).to(self.device)
         self.average = CoarseNet(plan.widths, plan.mode, attention=plan.attention).to(self.device)
         self.average.load_state_dict(self.net.state_dict())
