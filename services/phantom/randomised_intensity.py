@@ -97,7 +97,7 @@ def lesion_means(rng: np.random.Generator, kind: Kind | None) -> dict[Label, dic
         core[Modality.T2F] = float(rng.uniform(0.6, 2.6))
         core[Modality.T1C] = core[Modality.T1N] + float(rng.normal(0.0, 0.2))
     else:
-        core[Modality.T1C] = min(core[Modality.T1C], oedema[Modality.T1C] - float(rng.uniform(0.1, 0.8)))
+        core[Modality.T1C] = min(core[Modality.T1C], oedema[Modality.T1C] - float(rng.uniform(0.3, 1.1)))
         core[Modality.T1N] = min(core[Modality.T1N], oedema[Modality.T1N] + 0.1)
     rim[Modality.T1C] = max(rim[Modality.T1C], oedema[Modality.T1C] + 0.9, core[Modality.T1C] + 0.9)
     means[Label.RC] = {m: float(rng.uniform(*r)) for m, r in CAVITY_RANGES.items()}

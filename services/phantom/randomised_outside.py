@@ -63,7 +63,7 @@ def draw_outside(rng: np.random.Generator, brain: Field, spacing_mm: float) -> O
         reach = rng.uniform(1.5, 6.0) + 1.5 * smooth_noise(rng, brain.shape, 40.0 / spacing_mm)
         kept |= outer & (depth < reach)
     if remnant:
-        noise = smooth_noise(rng, brain.shape, rng.uniform(15.0, 40.0) / spacing_mm)
+        noise = smooth_noise(rng, brain.shape, rng.uniform(22.0, 50.0) / spacing_mm)
         kept |= outer & (noise > rng.uniform(0.6, 1.8)) & (depth < rng.uniform(4.0, FARTHEST_MM))
     if eyes:
         ball, around = _eyes(rng, brain, spacing_mm)
