@@ -1,7 +1,8 @@
 """Contrasts of the four structural sequences, in z-scores within the brain.
 
-The ranges of the tumour classes are those measured on real gliomas (mean over a lesion): oedema at or below grey
-matter on T1, core clearly below oedema on T1c, core on FLAIR anything. A generator outside them trains a wrong prior.
+The tumour classes are drawn so that their means over a lesion, seen after standardisation, cover what was measured on
+eight real gliomas: oedema at or below grey matter on T1, core below oedema on T1c, core on FLAIR anything. The drawn
+ranges are wider, because noise and partial volume pull the means together.
 """
 
 from __future__ import annotations
