@@ -113,7 +113,7 @@ def as_training_case(case: PreparedCase, slots: int) -> TrainingCase:
 
 
 def _produce(queue: Queue[Packed], kitchen_of: tuple[Diet, int, int, float], progress: Any) -> None:
-    os.nice(15)
+    os.nice(5)
     kitchen = Kitchen(*kitchen_of)
     trainer = os.getppid()
     while os.getppid() == trainer:

@@ -82,7 +82,8 @@ class TumourValues:
 def draw_values(rng: np.random.Generator, plan: TumourPlan) -> TumourValues:
     """Log-normal about the type's value (normal for susceptibility), independent from map to map."""
     usual = _CELLS[type_of(plan.genotype)]
-    cells, necrosis = {}, {}
+    cells: dict[Modality, float] = {}
+    necrosis: dict[Modality, float] = {}
     for index, modality in enumerate(FUNCTIONAL):
         z = float(rng.standard_normal())
         if modality is Modality.QSM:
