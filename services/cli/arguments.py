@@ -35,6 +35,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     demo = commands.add_parser("demo", help="start, send one phantom study, show what comes out")
     demo.add_argument("--study", metavar="FOLDER", help="your own study of DICOM or NIfTI instead of the phantom")
     demo.add_argument("--out", metavar="DIR", help="where results go; default: <home>/demo/results")
+    evaluate = commands.add_parser("evaluate", help="measure the networks on phantoms with known truth", add_help=False)
+    evaluate.add_argument("rest", nargs=argparse.REMAINDER, help="see: glioserve evaluate --help")
     token = commands.add_parser("token", help="make a bearer token for the gateway; only its hash is kept")
     token.add_argument("name", metavar="NAME", help="whose token it is")
     token.add_argument("--file", required=True, help="the file that GLIOSERVE_GATEWAY__TOKENS names")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -117,5 +119,13 @@ def _doctor(shared: SharedSettings, _: Mapping[str, str], options: argparse.Name
     return Exit.OK if all(finding.ok or not finding.needed for finding in findings) else Exit.MACHINE
 
 
+def _evaluate(_: SharedSettings, environ: Mapping[str, str], options: argparse.Namespace) -> int:
+    """In a process of its own: what it imports is no part of a service's installation."""
+    if importlib.util.find_spec("openvino") is None:
+        raise Refused("NOT_INSTALLED", "the evaluation is not installed", "Type: pip install 'glioserve[evaluation]'")
+    command = [sys.executable, "-m", "services.evaluation", *options.rest]
+    return subprocess.run(command, env=dict(environ), check=False).returncode
+
+
 Command = Callable[[SharedSettings, Mapping[str, str], argparse.Namespace], int]
-LOCAL: Mapping[str, Command] = {"up": _up, "demo": demo, "doctor": _doctor, "token": _token}
+LOCAL: Mapping[str, Command] = {"up": _up, "demo": demo, "doctor": _doctor, "token": _token, "evaluate": _evaluate}

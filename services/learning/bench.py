@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from services.core.contracts.enums import STRUCTURAL
+from services.evaluation.metrics import mean_dices, region_dices
 from services.learning.feeder import TEST_SEEDS, TRAINING_SEEDS, Packed
-from services.learning.metrics import mean_dices, region_dices
 from services.learning.network import FusionMode
 from services.learning.trainer import Plan, Trainer, predicted
 from services.phantom.anatomy import load_atlas

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from services.evaluation.metrics import mean_dices, region_dices
 from services.learning.feeder import Diet, Packed
 from services.learning.losses import distillation, evidential_loss, softmax_loss
-from services.learning.metrics import mean_dices, region_dices
 from services.learning.network import CoarseNet, CoarseWidths, FusionMode
 from services.learning.store import half, load_state, replace_state, widened
 

@@ -11,7 +11,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed; `make learning` makes its environment")
 
 from services.core.imaging.canonical import COARSE_SHAPE, FINE_CROP_SHAPE  # noqa: E402
-from services.core.imaging.labels import region_mask  # noqa: E402
 from services.learning.export import (  # noqa: E402
     TOLERANCE,
     Exported,
@@ -21,17 +20,12 @@ from services.learning.export import (  # noqa: E402
     run_onnxruntime,
     write_onnx,
 )
-from services.learning.feeder import TEST_SEEDS, fixed_cases  # noqa: E402
-from services.learning.metrics import dice  # noqa: E402
 from services.learning.network import CoarseNet, CoarseWidths, FineNet  # noqa: E402
-from services.learning.released import ReleasedModels  # noqa: E402
 
 pytestmark = [
     pytest.mark.unit,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
 ]
-
-MODELS = Path(__file__).parents[2] / "triton_models"
 
 
 def small_coarse() -> Exported:
@@ -96,15 +90,3 @@ def test_what_stands_in_a_missing_slot_does_not_count_in_the_released_graph_eith
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-3, atol=1e-3)
     assert not found[2][:, 5].any()
     assert found[2][:, 4].all()
-
-
-def test_the_released_coarse_model_finds_tumours_of_some_size_it_never_saw() -> None:
-    """Guards against broken weights, not for quality: small tumours are a known failure of these (see the card)."""
-    models = ReleasedModels(MODELS)
-    found = []
-    large = [case for case in fixed_cases(TEST_SEEDS + 500, 12)[0::2] if (case.labels > 0).sum() * 8 >= 20_000]
-    assert len(large) >= 2
-    for case in large:
-        labels = models.evidence(case).argmax(axis=0).astype(np.uint8)
-        found.append(dice(region_mask(labels, "WT"), region_mask(case.labels, "WT")))
-    assert np.median(found) > 0.4

@@ -12,7 +12,6 @@ torch = pytest.importorskip("torch", reason="torch is not installed; `make learn
 from services.core.imaging.labels import Label  # noqa: E402
 from services.learning.feeder import TRAINING_SEEDS, Diet, Packed, case_stream, smallest_ml  # noqa: E402
 from services.learning.losses import distillation, evidential_loss, misleading_evidence, region_dice, softmax_loss  # noqa: E402
-from services.learning.metrics import dice, mean_dices, region_dices  # noqa: E402
 from services.learning.network import CLASSES, CoarseWidths  # noqa: E402
 from services.learning.trainer import Plan, Selection, Trainer, cropped, thinned  # noqa: E402
 
@@ -161,11 +160,3 @@ def test_only_evidence_for_wrong_classes_is_misleading() -> None:
     assert float(misleading_evidence(alpha, labels)) == pytest.approx(0.0, abs=1e-5)
     alpha[:, 2] = 20.0
     assert float(misleading_evidence(alpha, labels)) > 0.5
-
-
-def test_dice_is_defined_for_empty_masks() -> None:
-    empty, full = np.zeros(4, dtype=bool), np.ones(4, dtype=bool)
-    assert (dice(empty, empty), dice(empty, full), dice(full, full)) == (1.0, 0.0, 1.0)
-    nothing = np.zeros(SPACE, dtype=np.uint8)
-    assert region_dices(nothing, nothing) == {"WT": 1.0, "TC": 1.0, "ET": 1.0}
-    assert np.isnan(mean_dices([])["WT"])

@@ -1,6 +1,7 @@
 """Intensity standardisation: the same functions prepare training cases and studies.
 
-Structural sequences: clip to the 0.5 and 99.5 percentile inside the brain, z-score inside the brain, clip to +-5, zero outside. Functional maps: fixed scales.
+Structural sequences: clip to the 0.5 and 99.5 percentile inside the brain, z-score inside the brain, clip to +-5, zero
+outside. Functional maps: fixed scales, because their units mean something.
 """
 
 from __future__ import annotations

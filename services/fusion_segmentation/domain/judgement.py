@@ -72,6 +72,11 @@ def judge(findings: Findings, prepare: Manifest, limits: Limits) -> Judgement:
     )
 
 
+def flags(findings: Findings, limits: Limits) -> tuple[Reason, ...]:
+    """Only the doubts about the mask itself: what asks for review whatever the preparation said."""
+    return tuple(_doubts(findings, limits))
+
+
 def insufficient(prepare: Manifest) -> Judgement:
     """There is no sequence that the network could look at."""
     nothing = Reason(code="NO_SEQUENCE", message="no sequence could be prepared: there is nothing to segment")

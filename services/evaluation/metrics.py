@@ -1,4 +1,4 @@
-"""Dice per region, defined for empty masks, and its mean over cases."""
+"""Overlap of masks per region, defined for empty ones: both empty is right (1), one empty is wrong (0)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from services.core.imaging.labels import REGIONS, region_mask
 
+Mask = NDArray[np.bool_]
 
-def dice(guess: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+
+def dice(guess: Mask, truth: Mask) -> float:
     """2 |A and B| / (|A| + |B|); 1 when both are empty, so 0 when only one is."""
     size = int(guess.sum()) + int(truth.sum())
     return 1.0 if size == 0 else 2.0 * int((guess & truth).sum()) / size
@@ -22,6 +24,13 @@ def region_dices(guess: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str
 
 
 def mean_dices(cases: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each region over cases; NaN without cases."""
+    """Mean of each region over cases. Raises ValueError without cases."""
     rows = list(cases)
-    return {name: float(np.mean([row[name] for row in rows])) if rows else float("nan") for name in REGIONS}
+    if not rows:
+        raise ValueError("there is no mean over no cases")
+    return {name: float(np.mean([row[name] for row in rows])) for name in REGIONS}
+
+
+def volume_bias(guess: Mask, truth: Mask, voxel_ml: float) -> float:
+    """Predicted less true volume in ml."""
+    return (int(guess.sum()) - int(truth.sum())) * voxel_ml

@@ -1,0 +1,157 @@
+"""Whole evaluations: cases in order, one line each to a file; lines that are there already are not measured again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from services.core.contracts.enums import STRUCTURAL, Marker, Modality
+from services.core.imaging.labels import volumes_ml
+from services.evaluation.cases import read_volume, reference_case
+from services.evaluation.measure import GRID, Row, about, flagged, measured
+from services.evaluation.metrics import region_dices
+from services.evaluation.served import ServedModels
+from services.evaluation.thinning import CLINICAL, FULL, Case, all_dropped, two_dropped, with_only
+from services.phantom import frozen
+from services.phantom.prepared import PreparedCase, prepared, prepared_volumes
+
+NOTICE = "research use; synthetic training data; not for diagnosis"
+REFERENCE_LOG = Path(__file__).with_name("reference_log.jsonl")
+PAIR = (Modality.T1C, Modality.T2F)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """How far a run goes: cases `first` to `first + count`; the first `deep` of them under every protocol."""
+
+    count: int
+    first: int = 0
+    deep: int = 0
+    all_drops: bool = False
+
+
+def lines(path: Path) -> list[Row]:
+    """What a file of lines holds; nothing where there is none."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def resumed(path: Path, numbers: Iterable[int], models: Mapping[str, str], measure: Callable[[int], Row]) -> None:
+    """Measures every number that `path` has no line for with these models."""
+    done = {row["number"] for row in lines(path) if row["models"] == dict(models)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        if number not in done:
+            row = {"number": number, "models": dict(models), **measure(number)}
+            with path.open("a") as file:
+                file.write(json.dumps(row, sort_keys=True) + "\n")
+
+
+def phantoms(models: ServedModels, folder: Path, extent: Extent) -> None:
+    """The frozen tumours: four sequences for all, every protocol for the first `deep`."""
+
+    def measure(number: int) -> Row:
+        deep = number < extent.first + extent.deep
+        study = frozen.tumour_study(number, functional=deep)
+        protocols: dict[str, tuple[Modality, ...]] = {FULL: STRUCTURAL}
+        if deep:
+            protocols = {**CLINICAL, **two_dropped(), **(all_dropped() if extent.all_drops else {})}
+        return {**about(study), **measured(models, prepared(study), protocols)}
+
+    numbers = range(extent.first, min(extent.first + extent.count, frozen.TUMOURS))
+    resumed(folder / "phantoms.jsonl", numbers, models.digests, measure)
+
+
+def operated(models: ServedModels, folder: Path, extent: Extent) -> None:
+    """Phantoms after a resection, four sequences."""
+
+    def measure(number: int) -> Row:
+        study = frozen.operated_study(number)
+        return {**about(study), **measured(models, prepared(study), {FULL: STRUCTURAL})}
+
+    resumed(folder / "operated.jsonl", range(extent.first, extent.first + extent.count), models.digests, measure)
+
+
+def healthy(models: ServedModels, folder: Path, extent: Extent, data: Path | None) -> None:
+    """The frozen brains without tumour; the real template as t1n alone where the reference data are."""
+
+    def measure(number: int) -> Row:
+        study = frozen.healthy_study(number)
+        return {**about(study), **_false_findings(models, prepared(study), STRUCTURAL)}
+
+    numbers = range(extent.first, min(extent.first + extent.count, frozen.HEALTHY))
+    resumed(folder / "healthy.jsonl", numbers, models.digests, measure)
+    if data is not None:
+        resumed(folder / "template.jsonl", [0], models.digests, lambda _: _template(models, data))
+
+
+def _false_findings(models: ServedModels, case: Case, kept: tuple[Modality, ...]) -> Row:
+    answer = models.answer(with_only(case, kept))
+    return {"ml": volumes_ml(answer.labels, GRID)["WT"], "flags": flagged(models, answer, kept)}
+
+
+def _template(models: ServedModels, data: Path) -> Row:
+    head = read_volume(data / "template" / "ch2.nii.gz", Modality.T1N)
+    brain = head.with_data((head.data > 0).astype(np.uint8))
+    nothing = head.with_data(np.zeros(head.data.shape, dtype=np.uint8))
+    case = prepared_volumes({Modality.T1N: head}, brain, nothing)
+    return _false_findings(models, case, (Modality.T1N,))
+
+
+def markers(models: ServedModels, folder: Path, extent: Extent, kept: Path | None) -> None:
+    """Marker evidence of the frozen 2 mm phantoms, with all ten sequences and with the structural four."""
+
+    def measure(number: int) -> Row:
+        case, truth = _made(number) if kept is None else _kept(kept / f"{number}.npz")
+        row: Row = {"truth": truth, "evidence": {}}
+        for name, sequences in (("all ten", tuple(Modality)), (FULL, STRUCTURAL)):
+            answer = models.coarse(with_only(case, sequences))
+            row["evidence"][name] = {str(m.marker): [m.absent, m.present] for m in answer.markers}
+        return row
+
+    numbers = range(extent.first, min(extent.first + extent.count, frozen.MARKERS))
+    resumed(folder / "markers.jsonl", numbers, models.digests, measure)
+
+
+def _made(number: int) -> tuple[Case, dict[str, bool]]:
+    study = frozen.marker_study(number)
+    g = study.genotype
+    assert g is not None
+    return prepared(study, 2.0), _named((g.idh_mutant, g.codel_1p19q, g.mgmt_methylated, g.h3k27m))
+
+
+def _kept(path: Path) -> tuple[Case, dict[str, bool]]:
+    with np.load(path, allow_pickle=False) as stored:
+        parts = {name: stored[name] for name in stored.files}
+    truth = _named(tuple(bool(value) for value in parts.pop("truth")))
+    space = parts["image"].shape[1:]
+    case = PreparedCase(**parts, labels=np.zeros(space, dtype=np.uint8), brain=np.ones(space, dtype=bool))
+    return case, truth
+
+
+def _named(values: tuple[bool, ...]) -> dict[str, bool]:
+    return {str(marker): value for marker, value in zip(Marker, values, strict=True)}
+
+
+def reference(models: ServedModels, data: Path, log: Path = REFERENCE_LOG) -> Row:
+    """One line to `log` for these weights: four sequences, and t1c with t2f. Raises ValueError when they have one."""
+    if any(line["models"] == models.digests for line in lines(log)):
+        raise ValueError("these weights were read on the reference case before; see the log")
+    case = reference_case(data)
+    whole, pair = models.answer(case), models.answer(with_only(case, PAIR))
+    found = {"coarse": whole.coarse_labels, "fine": whole.labels, "t1c t2f": pair.labels}
+    entry: Row = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "models": models.digests,
+        "dice": {name: region_dices(labels, case.labels) for name, labels in found.items()},
+        "ml": {name: volumes_ml(labels, GRID) for name, labels in {**found, "reference": case.labels}.items()},
+        "reference": "an algorithm's segmentation, not a person's",
+        "notice": NOTICE,
+    }
+    with log.open("a") as file:
+        file.write(json.dumps(entry, sort_keys=True) + "\n")
+    return entry
