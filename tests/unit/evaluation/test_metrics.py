@@ -33,7 +33,8 @@ EMPTY = np.zeros(SHAPE, dtype=bool)
 
 def ball(centre: tuple[int, int, int], radius: float) -> Mask:
     grid = np.ogrid[tuple(slice(n) for n in SHAPE)]
-    mask: Mask = sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True)) <= radius**2
+    x, y, z = (g - c for g, c in zip(grid, centre, strict=True))
+    mask: Mask = x**2 + y**2 + z**2 <= radius**2
     return mask
 
 
