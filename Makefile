@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 bin := .venv/bin
 
-.PHONY: help setup demo test servers lint protos lock bench chaos learning gpu
+.PHONY: help setup demo test servers lint protos lock bench chaos evaluate learning gpu
 help:           ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
@@ -36,6 +36,9 @@ bench: setup    ## the numbers of the README, as JSON
 
 chaos: setup    ## kill every process at every failpoint and at random times
 	@$(bin)/python -m pytest -m chaos $(ARGS)
+
+evaluate: setup ## the networks on 100 phantoms with known truth: a report with plots (about 30 minutes)
+	@$(bin)/glioserve evaluate phantoms $(ARGS)
 
 learning:       ## the training environment (.venv-learning, torch) and its tests
 	@bash services/learning/setup.sh

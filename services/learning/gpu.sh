@@ -1,13 +1,20 @@
 #!/usr/bin/env bash
-# Goes on training on a GPU for at most 9 minutes a call, then evaluates and exports when the schedule is done.
-# State lies in LEARNING_STATE (default .cache/learning); BUDGET is the whole schedule in minutes. Untested without a GPU.
+# One step on a GPU, at most 9 minutes a call: goes on training, exports what is best so far, measures it. Call it until the budget is used.
+# PYTHON: an interpreter that has torch for the GPU, numpy, scipy and onnx (no network is needed then); without it the environment is made.
+# State lies in LEARNING_STATE (default .cache/learning); BUDGET is the whole schedule in cases. Untested without a GPU.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-GPU=1 bash services/learning/setup.sh
-state=${LEARNING_STATE:-.cache/learning} budget=${BUDGET:-27} python=.venv-learning/bin/python
+python=${PYTHON:-}
+if [ -z "$python" ]; then
+  GPU=1 bash services/learning/setup.sh
+  python=.venv-learning/bin/python
+fi
+state=${LEARNING_STATE:-.cache/learning} budget=${BUDGET:-60000}
 workers=$(($(nproc) > 2 ? $(nproc) - 2 : 1))
-$python -m services.learning.train --device cuda --out "$state" --budget-minutes "$budget" --this-run-minutes 8 \
-  --workers "$workers" --threads 2
-$python -m services.learning.export coarse --weights "$state/best.pt"
-$python -m services.learning.evaluate synthetic --cases 12 --out "$state/synthetic.json"
+$python -m services.learning.train --device cuda --out "$state" --budget-cases "$budget" --this-run-minutes 7 \
+  --start services/learning/checkpoint/coarse.pt --keep "$state/kept" --workers "$workers" --threads 2 --nice 0
+$python -m services.learning.export coarse --weights "$state/best.pt" --repository "${REPOSITORY:-triton_models}"
+if $python -c 'import openvino, matplotlib, surface_distance' 2>/dev/null; then
+  $python -m services.evaluation phantoms --cases 6 --deep 0 --threads 4 --out "$state/evaluation"
+fi

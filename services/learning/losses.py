@@ -1,7 +1,7 @@
 """Losses of both training phases: softmax warm-up first, evidential afterwards.
 
 Starting evidential starves the rare classes: cases without enhancement push its evidence to zero for good.
-Regions that are empty in the reference are skipped by the Dice terms for the same reason.
+A region that is empty in the reference costs little at first (a soft count, not a Dice of 1) for the same reason.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from services.learning.network import CLASSES, evidence_of
 
 CLASS_WEIGHTS = (1.0, 1.2, 1.0, 1.2, 1.0)
 TUMOUR_WEIGHT, LATE_TUMOUR_WEIGHT = 0.15, 0.05  # more of it favours too much tumour
+EMPTY = 250.0  # voxels of a region that is not there at which half of its penalty is paid
 RARE = 8  # fewer voxels of a class than this say nothing about it
 KL_STRIDE = 3  # the KL term looks at every third voxel along each axis
 
 
 def region_dice(probability: Tensor, labels: Tensor) -> Tensor:
-    """1 - soft Dice, mean over the regions WT, TC and ET that the reference holds; 0 where it holds none."""
+    """1 - soft Dice, mean over WT, TC and ET. For a region that the reference does not hold: what is claimed of it,
+    v / (v + `EMPTY`), so that a tumour which does not enhance is not given a rim.
+    """
     terms = []
     for members in REGIONS.values():
         truth = torch.zeros_like(labels, dtype=probability.dtype)
@@ -29,10 +32,11 @@ def region_dice(probability: Tensor, labels: Tensor) -> Tensor:
             truth = truth + (labels == int(label)).to(probability.dtype)
             guess = guess + probability[:, int(label)]
         if float(truth.sum()) < 1.0:
+            terms.append(guess.sum() / (guess.sum() + EMPTY))
             continue
         overlap = (guess * truth).sum()
         terms.append(1.0 - (2.0 * overlap + 1.0) / (guess.sum() + truth.sum() + 1.0))
-    return torch.stack(terms).mean() if terms else probability.sum() * 0.0
+    return torch.stack(terms).mean()
 
 
 def tumour_likelihood(log_probability: Tensor, labels: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class Plan:
     kl_weight: float = 0.02
     accumulate: tuple[int, ...] = (1, 2, 2, 4)
     crops: tuple[tuple[float, tuple[int, int, int]], ...] = ((0.25, (48, 64, 48)), (0.85, (64, 80, 64)))
-    ema: float = 0.998
+    ema: float = 0.99
     select_every: int = 400
     selection_cases: int = 12
     distil_from: float = 0.3

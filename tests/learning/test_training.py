@@ -133,16 +133,16 @@ def test_the_best_weights_are_kept_and_a_new_schedule_starts_from_them(tmp_path:
         torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
 
 
-def test_a_region_that_is_empty_in_the_reference_is_skipped() -> None:
+def test_what_is_claimed_of_an_empty_region_costs_and_nothing_claimed_costs_nothing() -> None:
     labels = torch.zeros((1, *SPACE), dtype=torch.int64)
     labels[:, 4:8] = int(Label.SNFH)
-    wrong_et = torch.zeros((1, CLASSES, *SPACE))
-    wrong_et[:, int(Label.SNFH)] = labels.float()
-    clean = float(region_dice(wrong_et, labels))
-    wrong_et[:, int(Label.ET)] = (1 - labels.clamp(max=1)).float() * 0.0
-    assert float(region_dice(wrong_et, labels)) == pytest.approx(clean)
+    guess = torch.zeros((1, CLASSES, *SPACE))
+    guess[:, int(Label.SNFH)] = labels.float() / int(Label.SNFH)
+    clean = float(region_dice(guess, labels))
     assert clean < 0.01
-    assert float(region_dice(wrong_et, torch.zeros_like(labels))) == 0.0
+    guess[:, int(Label.ET), 4:6], guess[:, int(Label.SNFH), 4:6] = 1.0, 0.0
+    assert float(region_dice(guess, labels)) > clean + 0.3
+    assert float(region_dice(torch.zeros_like(guess), torch.zeros_like(labels))) == 0.0
 
 
 def test_both_losses_prefer_the_truth() -> None:
