@@ -1,6 +1,7 @@
-"""The numbers of the README, as one JSON document: `python -m loadtests.bench [--rows P1,P6,P7,order] [--repeat N]`.
+"""The numbers of the README, as one JSON document: `python -m loadtests.bench [--rows P1,P2,P6,P7,order] [--repeat N]`.
 
 P1  a raw four-sequence study (240 x 240 x 155, 1 mm) as a ZIP, first byte to last output stored, routine lane
+P2  the fusion networks through Triton: coarse, and coarse with two fine crops
 P6  the same with identity networks, less the time inside stage handlers: what the system itself costs
 P7  peak memory (PSS) while P1 runs: any service with its children, and everything
 order  20 studies of 4 patients over both lanes, one forced retry each: one result a study, priors by acquisition
@@ -24,6 +25,7 @@ from typing import Any, TypeAlias
 
 import psutil
 
+from loadtests.fusion import fusion
 from loadtests.memory import PeakPss, services_of
 from loadtests.order import order
 from services.phantom import PhantomSpec, generate, write_nifti
@@ -37,13 +39,15 @@ MIB = 1 << 20
 def main() -> None:
     """Runs the rows that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default="P1,P6,P7,order")
+    parser.add_argument("--rows", default="P1,P2,P6,P7,order")
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
     wanted = set(options.rows.split(","))
     document: Row = {"machine": _machine(), "rows": {}}
     if wanted & {"P1", "P7"}:
         document["rows"] |= whole_path(options.repeat)
+    if "P2" in wanted:
+        document["rows"] |= fusion(options.repeat)
     if "P6" in wanted:
         document["rows"]["P6"] = overhead(options.repeat)
     if "order" in wanted:
