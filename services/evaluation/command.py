@@ -13,12 +13,13 @@ from pathlib import Path
 from services.core.contracts.errors import GlioServeError
 from services.evaluation.bars import bars
 from services.evaluation.page import page
-from services.evaluation.runs import Extent, healthy, markers, operated, phantoms, reference
+from services.evaluation.pictures import picture_path
+from services.evaluation.runs import Extent, healthy, markers, operated, phantoms, reference, synthetic
 from services.evaluation.served import ServedModels
 from services.evaluation.summary import summarised
 
-WHAT = ("phantoms", "operated", "healthy", "markers", "reference", "report")
-USUAL = {"phantoms": 100, "operated": 20, "healthy": 100, "markers": 1000}
+WHAT = ("phantoms", "operated", "synthetic", "healthy", "markers", "reference", "report")
+USUAL = {"phantoms": 100, "operated": 20, "synthetic": 24, "healthy": 100, "markers": 1000}
 DEEP = 20
 
 
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str]) -> int:
         phantoms(models, given.out, extent)
     elif given.what == "operated":
         operated(models, given.out, extent)
+    elif given.what == "synthetic":
+        synthetic(models, given.out, extent)
     elif given.what == "healthy":
         healthy(models, given.out, extent, Path(data) if data else None)
     else:
@@ -65,8 +68,10 @@ def report(models: ServedModels, folder: Path) -> int:
     ]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(found, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    worst = [row["number"] for row in found.get("phantoms", {}).get("worst", [])]
+    pictures = {n: path.read_bytes() for n in worst if (path := picture_path(folder, models.digests, n)).exists()}
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    (folder / "report.html").write_text(page(found, judged, made_at))
+    (folder / "report.html").write_text(page(found, judged, made_at, pictures))
     for bar in judged:
         if bar.value is not None:
             verdict = "reached" if bar.reached else f"missed by {bar.missing:.3f}"

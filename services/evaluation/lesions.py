@@ -2,7 +2,7 @@
 
 A lesion is a connected part (corners connect) of at least `least` voxels. A true lesion is matched with every
 predicted one that overlaps it after it was grown by `grow` voxels; its Dice is taken over those. A predicted lesion
-that matches nothing counts as a false one, with Dice 0.
+that matches nothing counts as a false one. Missed and false ones have Dice 0 and the diagonal of the box as HD95.
 """
 
 from __future__ import annotations
@@ -14,37 +14,43 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from services.evaluation.metrics import Mask, dice
+from services.evaluation.surfaces import surface_scores
 
 _NEIGHBOURS = np.ones((3, 3, 3), dtype=np.int8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LesionScores:
-    """Counts, and the mean Dice over true and false lesions; 1 where there is neither."""
+    """Counts, and the mean Dice and HD95 (mm) over true and false lesions; 1 and 0 where there is neither."""
 
     found: int
     missed: int
     false: int
     dice: float
+    hd95: float
 
 
-def lesion_scores(guess: Mask, truth: Mask, *, least: int = 50, grow: int = 1) -> LesionScores:
+def lesion_scores(guess: Mask, truth: Mask, *, least: int = 50, grow: int = 1, spacing_mm: float = 1.0) -> LesionScores:
     """Scores of one region of one case."""
     true_parts, true_count = _parts(truth, least)
     guess_parts, guess_count = _parts(guess, least)
+    diagonal = float(np.linalg.norm(truth.shape) * spacing_mm)
     used: set[int] = set()
-    scores = []
+    scores: list[tuple[float, float]] = []
     for number in range(1, true_count + 1):
         lesion = true_parts == number
         near = ndimage.binary_dilation(lesion, _NEIGHBOURS, iterations=grow) if grow else lesion
         matches = {int(n) for n in np.unique(guess_parts[near])} - {0}
         used |= matches
-        scores.append(dice(np.isin(guess_parts, list(matches)), lesion) if matches else 0.0)
+        match = np.isin(guess_parts, list(matches))
+        scores.append((dice(match, lesion), surface_scores(match, lesion, spacing_mm)["hd95"]))
     false = guess_count - len(used)
-    missed = sum(score == 0.0 for score in scores)
-    everything = [*scores, *[0.0] * false]
-    mean = float(np.mean(everything)) if everything else 1.0
-    return LesionScores(found=true_count - missed, missed=missed, false=false, dice=mean)
+    missed = sum(overlap == 0.0 for overlap, _ in scores)
+    scores += [(0.0, diagonal)] * false
+    overlap, distance = np.mean(scores, axis=0) if scores else (1.0, 0.0)
+    return LesionScores(
+        found=true_count - missed, missed=missed, false=false, dice=float(overlap), hd95=float(distance)
+    )
 
 
 def _parts(mask: Mask, least: int) -> tuple[NDArray[np.int32], int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -14,8 +14,9 @@ from services.core.imaging.canonical import canonical_grid
 from services.core.imaging.labels import REGIONS, region_mask, volumes_ml
 from services.evaluation.baseline import thresholded
 from services.evaluation.calibration import binned, near, wrong_among_uncertain
+from services.evaluation.instances import instance_scores
 from services.evaluation.lesions import lesion_scores
-from services.evaluation.metrics import region_dices, volume_bias
+from services.evaluation.metrics import region_dices, sensitivity, specificity, volume_bias
 from services.evaluation.served import Answer, ServedModels
 from services.evaluation.surfaces import surface_scores
 from services.evaluation.thinning import FULL, Case, with_only
@@ -26,8 +27,16 @@ GRID = canonical_grid(np.zeros(3))
 Row = dict[str, Any]
 
 
-def measured(models: ServedModels, case: Case, protocols: Mapping[str, tuple[Modality, ...]]) -> Row:
-    """Every protocol's Dice; for the full one surfaces, lesions, volumes, calibration and flags too."""
+def measured(
+    models: ServedModels,
+    case: Case,
+    protocols: Mapping[str, tuple[Modality, ...]],
+    seen: Callable[[Answer], None] | None = None,
+) -> Row:
+    """Every protocol's Dice; for the full one surfaces, lesions, volumes, calibration and flags too.
+
+    `seen` is handed the answer to the full one.
+    """
     truth = case.labels
     row: Row = {
         "truth_ml": volumes_ml(truth, GRID),
@@ -46,6 +55,8 @@ def measured(models: ServedModels, case: Case, protocols: Mapping[str, tuple[Mod
         }
         if name == FULL:
             row |= _closely(answer, case)
+            if seen is not None:
+                seen(answer)
     return row
 
 
@@ -84,6 +95,9 @@ def _closely(answer: Answer, case: Case) -> Row:
     return {
         "surfaces": {name: surface_scores(*pair) for name, pair in masks.items()},
         "lesions": {name: asdict(lesion_scores(*pair)) for name, pair in masks.items()},
+        "instances": {name: asdict(instance_scores(*pair)) for name, pair in masks.items()},
+        "sensitivity": {name: sensitivity(*pair) for name, pair in masks.items()},
+        "specificity": {name: specificity(*pair, case.brain) for name, pair in masks.items()},
         "bias_ml": {name: volume_bias(*pair, GRID.voxel_ml) for name, pair in masks.items()},
         "gates": dict(answer.gates),
         "mean_vacuity": answer.mean_vacuity,

@@ -34,3 +34,16 @@ def mean_dices(cases: Iterable[Mapping[str, float]]) -> dict[str, float]:
 def volume_bias(guess: Mask, truth: Mask, voxel_ml: float) -> float:
     """Predicted less true volume in ml."""
     return (int(guess.sum()) - int(truth.sum())) * voxel_ml
+
+
+def sensitivity(guess: Mask, truth: Mask) -> float:
+    """Share of the true voxels that were found; 1 where there is none."""
+    size = int(truth.sum())
+    return 1.0 if size == 0 else int((guess & truth).sum()) / size
+
+
+def specificity(guess: Mask, truth: Mask, inside: Mask) -> float:
+    """Share of the other voxels of `inside` (the brain) that were left alone; 1 where there is none."""
+    other = inside & ~truth
+    size = int(other.sum())
+    return 1.0 if size == 0 else 1.0 - int((guess & other).sum()) / size

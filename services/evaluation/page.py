@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -12,8 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from services.evaluation.bars import Bar
+from services.evaluation.pictures import COLOURS as LABEL_COLOURS
+from services.evaluation.pictures import NAMES
 
 REGIONS = ("WT", "TC", "ET")
+PLOTTED = ("size", "kind")
+UNITS = {"hd95": "mm"}
 COLOURS = {"WT": "#2a6f97", "TC": "#bc4749", "ET": "#e09f3e"}
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b }
@@ -22,12 +27,17 @@ table { border-collapse: collapse; margin: .6rem 0 1.4rem }
 th, td { padding: .25rem .8rem; border-bottom: 1px solid #ddd }
 th { text-align: left } td.n { text-align: right; font-variant-numeric: tabular-nums }
 .yes { color: #1a7f37; font-weight: 600 } .no { color: #b42318; font-weight: 600 } .open { color: #666 }
-figure { margin: 0 0 1.6rem } svg { max-width: 100%; height: auto } figcaption, .small { color: #555; font-size: .9rem }
+figure { margin: 0 0 1.6rem }
+figure img { width: 100%; background: #000 }
+.key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em }
+svg { max-width: 100%; height: auto } figcaption, .small { color: #555; font-size: .9rem }
 """
 
 
-def page(report: Mapping[str, Any], reached: Sequence[Bar], made_at: str) -> str:
-    """The page as HTML."""
+def page(
+    report: Mapping[str, Any], reached: Sequence[Bar], made_at: str, pictures: Mapping[int, bytes] | None = None
+) -> str:
+    """The page as HTML. `pictures`: PNG of phantoms by their number."""
     parts = [
         f"<h1>Evaluation of the fusion networks</h1><p class='notice'>{escape(str(report['notice']))}</p>",
         _origin(report, made_at),
@@ -36,10 +46,15 @@ def page(report: Mapping[str, Any], reached: Sequence[Bar], made_at: str) -> str
     ]
     if "phantoms" in report:
         parts += _phantoms(report["phantoms"])
+        parts += ["<h2>The five worst</h2>", *_worst(report["phantoms"]["worst"], pictures or {})]
     if "operated" in report:
         parts += ["<h2>After a resection</h2>", _dice_table({"operated phantoms": report["operated"]})]
+    if "synthetic" in report:
+        parts += ["<h2>Domain-randomised cases</h2>", _dice_table(report["synthetic"]["protocols"])]
     if "healthy" in report:
         parts += ["<h2>Brains without a tumour</h2>", _pairs(report["healthy"])]
+    if "template" in report:
+        parts += ["<h2>A real healthy template, T1 only</h2>", _pairs(report["template"])]
     if "markers" in report:
         parts += ["<h2>Markers</h2>", _markers(report["markers"])]
     body = "\n".join(parts)
@@ -81,16 +96,34 @@ def _phantoms(found: Mapping[str, Any]) -> list[str]:
         _dice_table({"served mask": found, "coarse mask alone": {"dice": found["coarse"], "cases": found["cases"]},
                      "Otsu thresholds (the peer)": {"dice": found["baseline"], "cases": found["cases"]}}),
         _figure(_calibration_plot, found["bins"], f"Confidence and accuracy near the tumour; ECE {found['ece']:.3f}"),
-        _figure(_risk_plot, found["risk_coverage"], "Most certain cases first: mean WT error (1 - Dice) up to there"),
+        _figure(_risk_plot, found["risk_coverage"], "Most certain cases first: mean WT error (1 - Dice) up to there; "
+                f"mean over the curve {found['risk_coverage']['area']:.3f}"),
     ]  # fmt: skip
     if found["protocols"]:
         parts += ["<h2>By what was sent</h2>", _dice_table(found["protocols"]),
                   _figure(_dice_plot, found["protocols"], "Mean Dice by set of sequences")]  # fmt: skip
+    if found["two_missing"] is not None:
+        lost = {"WT lost": found["two_missing"]["lost_wt"]}
+        parts += ["<h3>WT lost when two are missing</h3>", _table(lost, digits=3)]
     for name, groups in found["by"].items():
         parts += [f"<h3>By {escape(name)}</h3>", _dice_table(groups)]
-    surface = {region: {**found["surfaces"][region], **found["lesions"][region]} for region in REGIONS}
-    parts += ["<h2>Surfaces and lesions</h2>", _table(surface), "<h2>The five worst</h2>", _worst(found["worst"])]
-    return parts
+        if name in PLOTTED:
+            parts.append(_figure(_dice_plot, groups, f"Mean Dice by {name}"))
+    return [*parts, "<h2>Surfaces, lesions and volumes</h2>", *_closely(found)]
+
+
+def _closely(found: Mapping[str, Any]) -> list[str]:
+    surface = {r: {f"{k} {UNITS.get(k, '')}".strip(): v for k, v in found["surfaces"][r].items()} for r in REGIONS}
+    lesions, instances = found["lesions"], found["instances"]
+    names = {"bias_ml": "bias ml", "bias_percent": "bias %", "sensitivity": "sensitivity", "specificity": "specificity"}
+    volumes = {r: {text: found[key][r] for key, text in names.items()} for r in REGIONS}
+    sections = {
+        "Surfaces: mean HD95, and share within 1 and 2 mm (one mask empty: the box's diagonal, and 0).": surface,
+        "Lesion by lesion (BraTS 2023): parts per case, mean Dice and HD95 over true and false ones.": lesions,
+        "Instances one to one from an IoU of 0.5 (panoptica): parts per case, F1, Dice of the pairs.": instances,
+        "Volumes: median of predicted less true. Voxels: mean, inside the brain.": volumes,
+    }
+    return [f"<p class='small'>{text}</p>{_table(rows)}" for text, rows in sections.items()]
 
 
 def _dice_table(groups: Mapping[str, Any]) -> str:
@@ -104,11 +137,13 @@ def _dice_table(groups: Mapping[str, Any]) -> str:
     return f"<table>{head}{''.join(rows)}</table>"
 
 
-def _table(rows: Mapping[str, Mapping[str, float]]) -> str:
+def _table(rows: Mapping[str, Mapping[str, float | None]], digits: int = 2) -> str:
     names = list(next(iter(rows.values())))
     head = "<tr><th></th>" + "".join(f"<th>{escape(name)}</th>" for name in names) + "</tr>"
     body = [
-        f"<tr><td>{escape(label)}</td>" + "".join(f"<td class='n'>{row[name]:.2f}</td>" for name in names) + "</tr>"
+        f"<tr><td>{escape(label)}</td>"
+        + "".join(f"<td class='n'>{_number(row[name], digits)}</td>" for name in names)
+        + "</tr>"
         for label, row in rows.items()
     ]
     return f"<table>{head}{''.join(body)}</table>"
@@ -119,10 +154,10 @@ def _pairs(values: Mapping[str, Any]) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
-def _number(value: Any) -> str:
-    if value is None:
+def _number(value: Any, digits: int = 3) -> str:
+    if value is None or value == []:
         return "none"
-    return f"{value:.3f}" if isinstance(value, float) else escape(str(value))
+    return f"{value:.{digits}f}" if isinstance(value, float) else escape(str(value))
 
 
 def _markers(found: Mapping[str, Any]) -> str:
@@ -139,15 +174,23 @@ def _markers(found: Mapping[str, Any]) -> str:
     return f"<table>{head}{''.join(rows)}</table>"
 
 
-def _worst(rows: Sequence[Mapping[str, Any]]) -> str:
-    body = "".join(
-        f"<tr><td class='n'>{row['number']}</td><td>{escape(row['kind'])}, {escape(row['noise'])}, "
-        f"{escape(row['slices'])} slices, {escape(row['motion'])}</td><td class='n'>{row['truth_ml']['WT']:.0f} ml</td>"
-        + "".join(f"<td class='n'>{row['dice'][region]:.2f}</td>" for region in REGIONS)
-        + "</tr>"
-        for row in rows
+def _worst(rows: Sequence[Mapping[str, Any]], pictures: Mapping[int, bytes]) -> list[str]:
+    key = "".join(
+        f"<span class='key' style='background:{colour}'></span>{NAMES[label]}"
+        for label, colour in LABEL_COLOURS.items()
     )
-    return f"<table><tr><th>number</th><th>case</th><th>WT</th><th>WT</th><th>TC</th><th>ET</th></tr>{body}</table>"
+    parts = [f"<p class='small'>FLAIR, T1c, truth, answer; the head's left is on the right.{key}</p>"]
+    for row in rows:
+        scores = ", ".join(f"{region} {row['dice'][region]:.2f}" for region in REGIONS)
+        text = (
+            f"phantom {row['number']}: {row['kind']}, {row['truth_ml']['WT']:.0f} ml, {row['noise']}, "
+            f"{row['slices']} slices, {row['motion']}. Dice: {scores}"
+        )
+        png = pictures.get(row["number"])
+        data = "" if png is None else base64.b64encode(png).decode()
+        image = f"<img alt='' src='data:image/png;base64,{data}'>" if data else ""
+        parts.append(f"<figure>{image}<figcaption>{escape(text)}</figcaption></figure>")
+    return parts
 
 
 def _figure(draw: Any, data: Any, caption: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,14 +16,20 @@ from services.core.imaging.labels import volumes_ml
 from services.evaluation.cases import read_volume, reference_case
 from services.evaluation.measure import GRID, Row, about, flagged, measured
 from services.evaluation.metrics import region_dices
+from services.evaluation.pictures import draw, picture_path
 from services.evaluation.served import ServedModels
 from services.evaluation.thinning import CLINICAL, FULL, Case, all_dropped, two_dropped, with_only
 from services.phantom import frozen
+from services.phantom.anatomy import load_atlas
 from services.phantom.prepared import PreparedCase, prepared, prepared_volumes
+from services.phantom.randomised import CaseOptions, TrainingCase, randomised_case
+from services.phantom.randomised_atlas import tissue_atlas
 
 NOTICE = "research use; synthetic training data; not for diagnosis"
 REFERENCE_LOG = Path(__file__).with_name("reference_log.jsonl")
 PAIR = (Modality.T1C, Modality.T2F)
+SYNTHETIC_SEEDS = 30_000_000
+"""The randomised cases that training keeps for tests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,19 +43,29 @@ class Extent:
 
 
 def lines(path: Path) -> list[Row]:
-    """What a file of lines holds; nothing where there is none."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """What a file of lines holds; nothing where there is none. A last line that was cut off does not count."""
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
 def resumed(path: Path, numbers: Iterable[int], models: Mapping[str, str], measure: Callable[[int], Row]) -> None:
     """Measures every number that `path` has no line for with these models."""
     done = {row["number"] for row in lines(path) if row["models"] == dict(models)}
     path.parent.mkdir(parents=True, exist_ok=True)
+    _mend(path)
     for number in numbers:
         if number not in done:
             row = {"number": number, "models": dict(models), **measure(number)}
             with path.open("a") as file:
                 file.write(json.dumps(row, sort_keys=True) + "\n")
+
+
+def _mend(path: Path) -> None:
+    """Takes off what an interrupted run left of a line."""
+    if path.exists():
+        whole = path.read_bytes()
+        if not whole.endswith(b"\n"):
+            os.truncate(path, whole.rfind(b"\n") + 1)
 
 
 def phantoms(models: ServedModels, folder: Path, extent: Extent) -> None:
@@ -60,7 +77,8 @@ def phantoms(models: ServedModels, folder: Path, extent: Extent) -> None:
         protocols: dict[str, tuple[Modality, ...]] = {FULL: STRUCTURAL}
         if deep:
             protocols = {**CLINICAL, **two_dropped(), **(all_dropped() if extent.all_drops else {})}
-        return {**about(study), **measured(models, prepared(study), protocols)}
+        case, path = prepared(study), picture_path(folder, models.digests, number)
+        return {**about(study), **measured(models, case, protocols, lambda answer: draw(path, case, answer.labels))}
 
     numbers = range(extent.first, min(extent.first + extent.count, frozen.TUMOURS))
     resumed(folder / "phantoms.jsonl", numbers, models.digests, measure)
@@ -74,6 +92,29 @@ def operated(models: ServedModels, folder: Path, extent: Extent) -> None:
         return {**about(study), **measured(models, prepared(study), {FULL: STRUCTURAL})}
 
     resumed(folder / "operated.jsonl", range(extent.first, extent.first + extent.count), models.digests, measure)
+
+
+def synthetic(models: ServedModels, folder: Path, extent: Extent) -> None:
+    """Domain-randomised cases that no training draws: four sequences, and t1c with t2f."""
+    atlas = tissue_atlas(load_atlas(), 1.0)
+
+    def measure(number: int) -> Row:
+        drawn = randomised_case(SYNTHETIC_SEEDS + number, atlas, CaseOptions(all_sequences=True))
+        row = measured(models, _all_slots(drawn), {FULL: STRUCTURAL, "t1c t2f": PAIR})
+        return {"kind": "healthy" if drawn.kind is None else str(drawn.kind), **row}
+
+    resumed(folder / "synthetic.jsonl", range(extent.first, extent.first + extent.count), models.digests, measure)
+
+
+def _all_slots(drawn: TrainingCase) -> Case:
+    absent = len(Modality) - len(STRUCTURAL)
+    return PreparedCase(
+        image=np.pad(drawn.image.astype(np.float16), ((0, absent), (0, 0), (0, 0), (0, 0))),
+        available=np.pad(drawn.available, (0, absent)),
+        quality=np.pad(drawn.quality, ((0, absent), (0, 0))),
+        labels=drawn.labels,
+        brain=drawn.brain,
+    )
 
 
 def healthy(models: ServedModels, folder: Path, extent: Extent, data: Path | None) -> None:

@@ -20,7 +20,7 @@ from services.phantom.frozen import GENERATOR_VERSION
 
 SIZES = ((0.0, 2.0), (2.0, 10.0), (10.0, 50.0), (50.0, 1e9))
 SMALL_ML = 1.0
-FILES = ("phantoms", "operated", "healthy", "template", "markers")
+FILES = ("phantoms", "operated", "synthetic", "healthy", "template", "markers")
 
 
 def summarised(folder: Path, models: Mapping[str, str]) -> Row:
@@ -31,6 +31,8 @@ def summarised(folder: Path, models: Mapping[str, str]) -> Row:
         report["phantoms"] = tumours(found["phantoms"])
     if found["operated"]:
         report["operated"] = _dices(found["operated"])
+    if found["synthetic"]:
+        report["synthetic"] = {**_dices(found["synthetic"]), "protocols": _protocols(found["synthetic"])}
     if found["healthy"]:
         report["healthy"] = healthy(found["healthy"])
     if found["template"]:
@@ -52,7 +54,11 @@ def tumours(rows: Sequence[Row]) -> Row:
         "flagged": float(np.mean([bool(p["flags"]) for p in full])),
         "surfaces": {r: _mean_of([row["surfaces"][r] for row in rows]) for r in REGIONS},
         "lesions": {r: _mean_of([row["lesions"][r] for row in rows]) for r in REGIONS},
+        "instances": {r: _mean_of([row["instances"][r] for row in rows]) for r in REGIONS},
+        "sensitivity": mean_dices(row["sensitivity"] for row in rows),
+        "specificity": mean_dices(row["specificity"] for row in rows),
         "bias_ml": {r: _median([row["bias_ml"][r] for row in rows]) for r in REGIONS},
+        "bias_percent": {r: _bias_percent(rows, r) for r in REGIONS},
         "ece": expected_calibration_error(bins),
         "bins": {"count": bins.count, "confidence": bins.confidence, "right": bins.right},
         "brier": float(np.mean([row["brier"] for row in rows])),
@@ -67,6 +73,12 @@ def tumours(rows: Sequence[Row]) -> Row:
 
 def _dices(rows: Sequence[Row]) -> Row:
     return {"cases": len(rows), "dice": mean_dices(row["protocols"][FULL]["dice"] for row in rows)}
+
+
+def _bias_percent(rows: Sequence[Row], region: str) -> float | None:
+    """Median of predicted less true volume in % of the true one, over the cases that have the region."""
+    shares = [100 * row["bias_ml"][region] / ml for row in rows if (ml := row["truth_ml"][region]) > 0]
+    return _median(shares) if shares else None
 
 
 def _size(row: Row) -> str:
@@ -89,7 +101,13 @@ def _by(rows: Sequence[Row], key: Callable[[Row], str]) -> Row:
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         groups[key(row)].append(row)
-    return {name: _dices(part) for name, part in sorted(groups.items())}
+    return {name: _dices(groups[name]) for name in sorted(groups, key=_in_order)}
+
+
+def _in_order(name: str) -> tuple[float, str]:
+    """Groups named by a number come in its order."""
+    first = name.partition(" ")[0]
+    return (float(first) if first.replace(".", "", 1).isdigit() else 0.0, name)
 
 
 def _protocols(rows: Sequence[Row]) -> Row:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import surface_distance
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -20,8 +22,9 @@ from services.evaluation.calibration import (
     risk_coverage,
     wrong_among_uncertain,
 )
+from services.evaluation.instances import instance_scores
 from services.evaluation.lesions import lesion_scores
-from services.evaluation.metrics import dice, mean_dices, region_dices, volume_bias
+from services.evaluation.metrics import dice, mean_dices, region_dices, sensitivity, specificity, volume_bias
 from services.evaluation.surfaces import surface_scores
 
 pytestmark = pytest.mark.unit
@@ -79,6 +82,7 @@ def test_lesions_are_found_missed_and_invented() -> None:
     scores = lesion_scores(guess, truth)
     assert (scores.found, scores.missed, scores.false) == (1, 1, 1)
     assert scores.dice == pytest.approx(1 / 3)
+    assert scores.hd95 == pytest.approx(2 * 24 * 3**0.5 / 3)
 
 
 def test_specks_are_no_lesions_and_nothing_against_nothing_is_right() -> None:
@@ -86,6 +90,52 @@ def test_specks_are_no_lesions_and_nothing_against_nothing_is_right() -> None:
     speck[3, 3, 3] = True
     assert lesion_scores(speck, EMPTY).dice == 1.0
     assert lesion_scores(EMPTY, EMPTY).dice == 1.0
+
+
+def test_nothing_against_nothing_is_one_right_answer_in_every_metric() -> None:
+    assert instance_scores(EMPTY, EMPTY).quality == instance_scores(EMPTY, EMPTY).dice == 1.0
+    assert instance_scores(EMPTY, ball((12, 12, 12), 4)).dice == instance_scores(~EMPTY, EMPTY).quality == 0.0
+    assert (sensitivity(EMPTY, EMPTY), specificity(EMPTY, EMPTY, EMPTY)) == (1.0, 1.0)
+    assert lesion_scores(EMPTY, EMPTY).hd95 == 0.0
+
+
+def test_what_was_left_alone_counts_inside_the_brain_only() -> None:
+    brain, truth = ball((12, 12, 12), 8), ball((12, 12, 12), 3)
+    assert specificity(~EMPTY, truth, brain) == 0.0
+    assert specificity(truth | ~brain, truth, brain) == 1.0
+    assert sensitivity(ball((12, 12, 12), 2), truth) == pytest.approx(33 / 123)
+
+
+def test_two_halves_of_a_part_are_no_instance_of_it() -> None:
+    truth = EMPTY.copy()
+    truth[4:14, 4:8, 4:8] = True
+    guess = truth.copy()
+    guess[8:10] = False
+    scores = instance_scores(guess, truth)
+    assert (scores.found, scores.false, scores.missed, scores.quality) == (0, 2, 1, 0.0)
+
+
+Cubes = list[tuple[int, int, int, int]]
+cubes = st.lists(st.tuples(*[st.integers(0, 18)] * 3, st.integers(2, 6)), max_size=5)
+
+
+def drawn(places: Cubes) -> Mask:
+    mask = EMPTY.copy()
+    for x, y, z, edge in places:
+        mask[x : x + edge, y : y + edge, z : z + edge] = True
+    return mask
+
+
+@settings(deadline=None, max_examples=25)
+@given(cubes, cubes)
+def test_every_metric_is_finite_and_perfect_for_the_truth_itself(guess: Cubes, truth: Cubes) -> None:
+    one, other = drawn(guess), drawn(truth)
+    for scores in (instance_scores(one, other), lesion_scores(one, other, least=1)):
+        assert np.isfinite(list(asdict(scores).values())).all()
+    assert np.isfinite(list(surface_scores(one, other).values())).all()
+    same = instance_scores(other, other)
+    assert (same.false, same.missed, same.quality, same.dice) == (0, 0, 1.0, 1.0)
+    assert lesion_scores(other, other, least=1).dice == 1.0
 
 
 def test_pieces_of_one_lesion_count_as_that_lesion() -> None:

@@ -6,15 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from services.core.imaging.labels import REGIONS
 from services.evaluation.bars import Bar, bars
 from services.evaluation.marker_figures import marker_figures
 from services.evaluation.page import page
-from services.evaluation.runs import lines, resumed
+from services.evaluation.pictures import draw, picture_path
+from services.evaluation.runs import SYNTHETIC_SEEDS, lines, resumed
 from services.evaluation.summary import summarised
 from services.evaluation.thinning import CLINICAL, FULL, all_dropped, two_dropped
+from services.learning.feeder import TEST_SEEDS
+from services.phantom.prepared import PreparedCase
 
 pytestmark = pytest.mark.unit
 
@@ -25,13 +30,15 @@ PROTOCOLS = [*CLINICAL, *two_dropped()]
 def phantom_line(number: int, dice: float, *, deep: bool = True) -> dict[str, Any]:
     scores = dict.fromkeys(REGIONS, dice)
     protocol = {"dice": scores, "coarse": scores, "ml": 40.0, "flags": ["UNCERTAIN_MASK"] if number == 1 else []}
-    lesions = {r: {"found": 1, "missed": 0, "false": 0, "dice": dice} for r in REGIONS}
+    lesions = {r: {"found": 1, "missed": 0, "false": 0, "dice": dice, "hd95": 2.0} for r in REGIONS}
     return {
         "seed": number, "kind": "glioblastoma", "tesla": 3.0, "noise": "low noise", "slices": "thin", "motion": "still",
         "truth_ml": {"WT": 30.0 + 40.0 * number, "TC": 10.0, "ET": 5.0},
         "baseline": dict.fromkeys(REGIONS, 0.3),
         "protocols": dict.fromkeys(PROTOCOLS if deep else [FULL], protocol),
         "surfaces": {r: {"hd95": 2.0, "nsd1": 0.8, "nsd2": 0.9} for r in REGIONS}, "lesions": lesions,
+        "instances": {r: {"found": 1, "false": 0, "missed": 0, "quality": 1.0, "dice": dice} for r in REGIONS},
+        "sensitivity": scores, "specificity": scores,
         "bias_ml": dict.fromkeys(REGIONS, 1.0), "gates": {}, "mean_vacuity": 0.1 * (number + 1), "brier": 0.1,
         "bins": {"count": [0.0] * 14 + [100.0], "confidence": [0.0] * 14 + [97.0], "right": [0.0] * 14 + [95.0]},
         "wrong_among_uncertain": None if number == 1 else 0.7,
@@ -69,6 +76,15 @@ def test_a_line_that_is_there_is_not_measured_again(tmp_path: Path) -> None:
     resumed(path, range(1), {"fusion_coarse": "sha256:other"}, measure)
     assert asked == [0, 1, 2, 0]
     assert len(lines(path)) == 4
+
+
+def test_half_a_line_of_an_interrupted_run_is_measured_again(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    resumed(path, range(2), MODELS, lambda n: {"value": n})
+    path.write_text(path.read_text()[:-10])
+    assert [row["number"] for row in lines(path)] == [0]
+    resumed(path, range(2), MODELS, lambda n: {"value": n})
+    assert [row["number"] for row in lines(path)] == [0, 1]
 
 
 def test_a_report_holds_no_nan_and_only_lines_of_its_models(tmp_path: Path) -> None:
@@ -116,6 +132,39 @@ def test_the_page_says_first_what_it_is_not_for_and_needs_nothing_from_outside(t
     assert "<script" not in html
 
 
+def test_the_worst_cases_are_shown(tmp_path: Path) -> None:
+    report = summarised(filled(tmp_path), MODELS)
+    html = page(report, bars(report), "2031-01-01", {2: b"png"})
+    assert html.count("data:image/png;base64,cG5n") == 1
+    assert html.index("phantom 2:") < html.index("phantom 1:") < html.index("phantom 0:")
+
+
+def test_a_picture_shows_truth_and_answer_beside_each_other(tmp_path: Path) -> None:
+    labels = np.zeros((8, 6, 4), dtype=np.uint8)
+    labels[5:7, 1, 2] = 3
+    image = np.ones((10, 8, 6, 4), dtype=np.float16)
+    slots = np.ones(10, dtype=np.float32)
+    case = PreparedCase(
+        image=image, available=slots, quality=np.ones((10, 3), np.float32), labels=labels, brain=image[0] > 0
+    )
+    path = picture_path(tmp_path, MODELS, 7)
+    draw(path, case, np.zeros_like(labels))
+    drawn = imread(path)
+    assert drawn.shape[:2] == (6, 32)
+    red = np.argwhere(drawn[:, :, 0] > drawn[:, :, 1] + 0.1)
+    assert {(int(y), int(x) - 16) for y, x in red} == {(4, 1), (4, 2)}
+
+
+def test_groups_come_in_the_order_of_their_sizes(tmp_path: Path) -> None:
+    def line(number: int) -> dict[str, Any]:
+        return {**phantom_line(number, 0.5), "truth_ml": {"WT": (1.0, 5.0, 20.0, 80.0)[number], "TC": 0.0, "ET": 0.0}}
+
+    resumed(tmp_path / "phantoms.jsonl", range(4), MODELS, line)
+    found = summarised(tmp_path, MODELS)["phantoms"]
+    assert list(found["by"]["size"]) == ["0 to 2 ml", "2 to 10 ml", "10 to 50 ml", "50 ml and more"]
+    assert found["bias_percent"]["TC"] is None
+
+
 def test_a_marker_without_evidence_is_not_answered() -> None:
     rows = [
         {"truth": dict.fromkeys(("idh", "codel_1p19q", "mgmt", "h3k27m"), n == 0), "evidence": {"x": {}}}
@@ -128,3 +177,7 @@ def test_a_marker_without_evidence_is_not_answered() -> None:
 def test_there_are_six_pairs_of_four_and_forty_five_of_ten() -> None:
     assert len(two_dropped()) == 6
     assert len(all_dropped()) == 45
+
+
+def test_the_randomised_cases_are_those_that_training_leaves_alone() -> None:
+    assert SYNTHETIC_SEEDS == TEST_SEEDS
