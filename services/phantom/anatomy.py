@@ -7,6 +7,7 @@ has its folds. Atlas: MNI ICBM 152 nonlinear symmetric 2009a (see assets/MNI-LIC
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 
 import numpy as np
@@ -35,7 +36,8 @@ SHARPNESS = 1.8
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Atlas:
     """Probabilities 0 to 1 on one grid (1.5 mm, RAS). `brain` holds CSF inside the skull; grey + white <= brain.
-    `deep`: thalamus, putamen, pallidum and caudate as soft ellipsoids (share of the tissue there).
+    `deep`: thalamus, putamen, pallidum and caudate as soft ellipsoids (share of the tissue there). `middle`: corners
+    (2, 3) of the box in RAS mm beyond which `deep` and `ventricle` are zero.
     """
 
     grid: Grid
@@ -44,6 +46,7 @@ class Atlas:
     brain: NDArray[np.float32]
     ventricle: NDArray[np.float32]
     deep: NDArray[np.float32]
+    middle: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,10 +98,12 @@ class Anatomy:
             sample(values, self.atlas.grid, there) for values in (self.atlas.grey, self.atlas.white, self.atlas.brain)
         )
         shift = sample(self.folds, self.deformation.grid, close)
-        deep, ventricle = (sample(values, self.atlas.grid, there) for values in (self.atlas.deep, self.atlas.ventricle))
         spread = np.zeros((6, points.shape[1]), dtype=np.float32)
-        for row, part in enumerate((*_sharpened(grey, white, brain, shift), brain, deep, ventricle)):
+        for row, part in enumerate((*_sharpened(grey, white, brain, shift), brain)):
             spread[row, inside] = part
+        middle = _between(there, self.atlas.middle)
+        for row, values in ((4, self.atlas.deep), (5, self.atlas.ventricle)):
+            spread[row, inside[middle]] = sample(values, self.atlas.grid, there[:, middle])
         return Tissues(
             white=spread[0], grey=spread[1], csf=spread[2], brain=spread[3], deep=spread[4], ventricle=spread[5]
         )
@@ -118,15 +123,21 @@ def individual(atlas: Atlas, to_atlas: Affine, deformation: Deformation, folds: 
     return Anatomy(atlas=atlas, to_atlas=to_atlas, deformation=deformation, folds=folds, near=near)
 
 
+@lru_cache(maxsize=1)
 def load_atlas() -> Atlas:
-    """Reads the packaged atlas, about 30 ms; keep it when many brains are made."""
+    """Reads the packaged atlas once; its arrays are read-only."""
     with resources.files("services.phantom").joinpath("assets/mni_tissues.npz").open("rb") as file:
         stored = np.load(file, allow_pickle=False)
         maps = {name: stored[name].astype(np.float32) / np.float32(255) for name in stored.files if name != "affine"}
         affine = stored["affine"]
     x, y, z = maps["brain"].shape
     grid = Grid(shape=(x, y, z), affine=affine)
-    return Atlas(grid=grid, deep=_nuclei(grid), **maps)
+    maps["deep"] = _nuclei(grid)
+    for values in maps.values():
+        values.flags.writeable = False
+    central = np.argwhere((maps["deep"] > 0) | (maps["ventricle"] > 0))
+    corners = np.stack([central.min(axis=0) - 2, central.max(axis=0) + 2])
+    return Atlas(grid=grid, middle=corners @ grid.affine[:3, :3].T + grid.affine[:3, 3], **maps)
 
 
 _NUCLEI = (  # centre (right side) and half axes in MNI space, mm
@@ -177,6 +188,14 @@ def _widening(atlas: Atlas, grid: Grid, to_atlas: Affine, amount_mm: float) -> F
     longest = float(np.sqrt((gradient**2).sum(axis=0)).max()) + 1e-9
     pull: Field = (gradient * (amount_mm / longest)).astype(np.float32)
     return pull
+
+
+def _between(points: Points, corners: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Which points (3, n) lie in a box of RAS mm."""
+    inside = np.ones(points.shape[1], dtype=bool)
+    for values, low, high in zip(points, corners.min(axis=0), corners.max(axis=0), strict=True):
+        inside &= (values > low) & (values < high)
+    return np.flatnonzero(inside)
 
 
 def _sharpened(

@@ -81,8 +81,9 @@ def grow(conductance: Map, seed: tuple[int, int, int], law: GrowthLaw, spacing_m
     density[seed] = 0.8
     dt = time_step(law, spacing_mm)
     voxels = target_ml * 1000.0 / spacing_mm**3
+    window = _window(density, (slice(0, None), slice(0, None), slice(0, None)))
     for _ in range(0, MOST_STEPS, _CHECK_EVERY):
-        window = _window(density)
+        window = _window(density, window)
         part = np.ascontiguousarray(density[window])
         conduct = faces(conductance[window])
         for _ in range(_CHECK_EVERY):
@@ -93,11 +94,12 @@ def grow(conductance: Map, seed: tuple[int, int, int], law: GrowthLaw, spacing_m
     return density
 
 
-def _window(density: Map) -> tuple[slice, slice, slice]:
-    """Bounding box of what holds cells, with a margin wider than the steps until the next look."""
+def _window(density: Map, within: tuple[slice, slice, slice]) -> tuple[slice, slice, slice]:
+    """Bounding box of what holds cells, all `within`, with a margin wider than the steps until the next look."""
     bounds = []
+    part = density[within]
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
-        filled = np.flatnonzero(density.max(axis=others) > 1e-7)
+        filled = np.flatnonzero(part.max(axis=others) > 1e-7) + within[axis].start
         bounds.append(slice(max(0, int(filled[0]) - _MARGIN), min(density.shape[axis], int(filled[-1]) + _MARGIN + 1)))
     return bounds[0], bounds[1], bounds[2]

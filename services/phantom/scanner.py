@@ -72,10 +72,30 @@ def resliced(values: Map, source: Grid, target: Grid, to_source: Affine) -> Map:
     if ratio > 1.0:
         values = ndimage.convolve1d(values, _profile(ratio), axis=2, mode="nearest")
     index = np.linalg.inv(source.affine) @ to_source @ target.affine
-    seen: Map = ndimage.affine_transform(
-        values, index[:3, :3], index[:3, 3], target.shape, output=np.float32, order=1, prefilter=False
-    )
+    seen: Map = np.zeros(target.shape, dtype=np.float32)
+    box = _shown(values, index, target.shape)
+    if box is not None:
+        start = np.array([part.start for part in box])
+        seen[box] = ndimage.affine_transform(
+            values, index[:3, :3], index[:3, :3] @ start + index[:3, 3],
+            tuple(part.stop - part.start for part in box), output=np.float32, order=1, prefilter=False,
+        )  # fmt: skip
     return seen
+
+
+def _shown(values: Map, index: Affine, shape: tuple[int, int, int]) -> tuple[slice, slice, slice] | None:
+    """Box of the target that can show what is not zero; `index` maps its voxels to those of `values`."""
+    filled = [np.flatnonzero(values.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    if any(part.size == 0 for part in filled):
+        return None
+    bounds = np.array([(part[0] - 1, part[-1] + 1) for part in filled], dtype=float)
+    corners = np.stack(np.meshgrid(*bounds, indexing="ij")).reshape(3, 8)
+    back = np.linalg.inv(index)
+    there = back[:3, :3] @ corners + back[:3, 3:]
+    start = np.clip(np.floor(there.min(axis=1)), 0, np.array(shape) - 1).astype(int)
+    stop = np.clip(np.ceil(there.max(axis=1)) + 1, start + 1, shape).astype(int)
+    x, y, z = (slice(int(low), int(high)) for low, high in zip(start, stop, strict=True))
+    return x, y, z
 
 
 def _profile(ratio: float) -> NDArray[np.float64]:
@@ -118,22 +138,19 @@ def received(rng: np.random.Generator, signal: Map, white: float, how: Reception
     """Stored values 0 to 4095: receive field, gain and Rician noise; zero where `mask` is (near) zero."""
     if how.motion > 0.0:
         signal = moved(rng, signal, how.motion)
-    scaled = signal * np.float32(1.0 / max(white, 1e-6))
+    field = receive_field(rng, _shape(signal), how.bias)
+    inside = slice(None) if mask is None else np.flatnonzero(mask > 0.5)
+    scaled = signal.reshape(-1)[inside] * np.float32(1.0 / max(white, 1e-6))
     if how.gamma != 1.0:
         scaled = np.maximum(scaled, 0.0) ** np.float32(how.gamma)
-    scaled = scaled * receive_field(rng, _shape(signal), how.bias)
+    scaled = scaled * field.reshape(-1)[inside]
     scaled *= np.float32(how.white_value)
     noise = np.float32(how.white_value / how.snr)
-    if mask is None:
-        real = rng.standard_normal(signal.shape, dtype=np.float32) * noise + scaled
-        imaginary = rng.standard_normal(signal.shape, dtype=np.float32) * noise
-        stored: Map = np.hypot(real, imaginary)
-    else:
-        inside = np.flatnonzero(mask > 0.5)
-        pair = rng.standard_normal((2, inside.size), dtype=np.float32) * noise
-        stored = np.zeros(signal.shape, dtype=np.float32)
-        stored.reshape(-1)[inside] = np.hypot(scaled.reshape(-1)[inside] + pair[0], pair[1])
-    return np.clip(np.rint(stored), 0, LARGEST_STORED, out=stored)
+    pair = rng.standard_normal((2, scaled.size), dtype=np.float32) * noise
+    values = np.rint(np.hypot(scaled + pair[0], pair[1]))
+    stored: Map = np.zeros(signal.shape, dtype=np.float32)
+    stored.reshape(-1)[inside] = np.clip(values, 0, LARGEST_STORED, out=values)
+    return stored
 
 
 def _shape(values: Map) -> tuple[int, int, int]:
