@@ -103,8 +103,8 @@ def _phantoms(found: Mapping[str, Any]) -> list[str]:
         parts += ["<h2>By what was sent</h2>", _dice_table(found["protocols"]),
                   _figure(_dice_plot, found["protocols"], "Mean Dice by set of sequences")]  # fmt: skip
     if found["two_missing"] is not None:
-        lost = {"WT lost": found["two_missing"]["lost_wt"]}
-        parts += ["<h3>WT lost when two are missing</h3>", _table(lost, digits=3)]
+        lost = {name: {"WT Dice lost": loss} for name, loss in found["two_missing"]["lost_wt"].items()}
+        parts += ["<h3>When two are missing</h3>", _table(lost, digits=3)]
     for name, groups in found["by"].items():
         parts += [f"<h3>By {escape(name)}</h3>", _dice_table(groups)]
         if name in PLOTTED:
@@ -214,8 +214,7 @@ def _calibration_plot(axes: Axes, bins: Mapping[str, Sequence[float]]) -> None:
 
 def _risk_plot(axes: Axes, data: Mapping[str, Sequence[float]]) -> None:
     axes.plot(data["coverage"], data["risk"], color="#bc4749")
-    axes.set(xlabel="share of cases kept, most certain first", ylabel="mean 1 - Dice of WT", xlim=(0, 1))
-    axes.set_ylim(bottom=0)
+    axes.set(xlabel="share of cases kept, most certain first", ylabel="mean 1 - Dice of WT", xlim=(0, 1), ylim=(0, 1))
 
 
 def _dice_plot(axes: Axes, groups: Mapping[str, Any]) -> None:
@@ -223,6 +222,8 @@ def _dice_plot(axes: Axes, groups: Mapping[str, Any]) -> None:
     for offset, region in enumerate(REGIONS):
         at = [n + 0.27 * (offset - 1) for n in range(len(names))]
         axes.bar(at, [groups[n]["dice"][region] for n in names], width=0.25, color=COLOURS[region], label=region)
-    axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
+    axes.set_xticks(
+        range(len(names)), names, rotation=35 if len(names) > 5 else 0, ha="right" if len(names) > 5 else "center"
+    )
     axes.set(ylim=(0, 1), ylabel="mean Dice")
-    axes.legend(ncols=3, loc="lower left")
+    axes.legend(ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False)
