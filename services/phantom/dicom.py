@@ -1,13 +1,14 @@
 """A study as a hospital sends it: classic single-frame MR Image Storage, one folder per series (PS3.3 A.4).
 
-Geometry: RAS of the volume becomes DICOM's LPS; rows and columns run as a scanner's do. Stored values are 12-bit,
-without rescale. UIDs lie under 2.25 and follow from the study: a second writing is the same object.
+Geometry: RAS of the volume becomes DICOM's LPS; rows and columns run as a scanner's do. Stored values are 12-bit: of
+structural sequences without rescale, of functional maps as each maker sends them, its own choice in its own scale. UIDs
+lie under 2.25 and follow from the study: a second writing is the same object.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,16 +16,18 @@ import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
 
-from services.core.contracts.enums import Modality
+from services.core.contracts.enums import STRUCTURAL, Modality
 from services.core.contracts.ids import derived_uid
 from services.core.imaging.volume import Array, Volume
 from services.phantom.patient import InventedPatient
 from services.phantom.spec import PhantomStudy
-from services.phantom.vendors import SCANNERS, Scanner, Vendor
+from services.phantom.vendors import SCANNERS, MapWording, Scanner, Vendor
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
-_ORDER = (Modality.T1N, Modality.T2W, Modality.T2F, Modality.T1C)
-"""As scanned: contrast comes last."""
+_ORDER = (Modality.T1N, Modality.T2W, Modality.T2F, Modality.ADC, Modality.FA, Modality.RCBV, Modality.T1C)
+"""As scanned: contrast comes last; perfusion is measured while it arrives."""
+_UNITS = {Modality.ADC: ("mm2/s", "mm2/s", 1e-3), Modality.FA: ("1", "no units", 1.0)}
+"""UCUM code, its meaning, and how many of it one unit of the contract is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +50,18 @@ def write_dicom(
     vendor: Vendor = Vendor.SIEMENS,
     sagittal: Collection[Modality] = (),
 ) -> tuple[Path, ...]:
-    """Writes every series as axial slices, those in `sagittal` as sagittal ones. Returns the files. Raises OSError."""
+    """Writes every series as axial slices, those in `sagittal` as sagittal ones, and the functional maps that the
+    vendor's software sends. Returns the files. Raises OSError.
+    """
     written: list[Path] = []
-    present = [modality for modality in _ORDER if modality in study.volumes]
+    sent = {*STRUCTURAL, *SCANNERS[vendor].maps}
+    present = [modality for modality in _ORDER if modality in study.volumes and modality in sent]
     for number, modality in enumerate(present, start=2):
         plane = _SAGITTAL if modality in sagittal else _AXIAL
         header = _series_header(study, patient, vendor, modality, number)
         target = folder / f"{number:04d}-{modality}"
         target.mkdir(parents=True, exist_ok=True)
-        written += _write_slices(header, study.volumes[modality], plane, target)
+        written += _write_slices(header, _stored(study, modality, SCANNERS[vendor]), plane, target)
     return tuple(written)
 
 
@@ -76,8 +82,8 @@ def _series_header(
     header.Modality = "MR"
     header.SeriesInstanceUID = derived_uid(key, "series", str(modality))
     header.SeriesNumber = number
-    header.SeriesDescription = scanner.wording[modality].description
-    header.ProtocolName = scanner.wording[modality].protocol
+    wording = scanner.maps[modality] if modality in scanner.maps else scanner.wording[modality]
+    header.SeriesDescription, header.ProtocolName = wording.description, wording.protocol
     header.BodyPartExamined = "BRAIN" if vendor is not Vendor.GE else "HEAD"
     header.PatientPosition = "HFS"
     header.FrameOfReferenceUID = derived_uid(key, "frame")
@@ -85,9 +91,20 @@ def _series_header(
     header.SeriesDate = header.AcquisitionDate = header.ContentDate = started.strftime("%Y%m%d")
     header.SeriesTime = header.AcquisitionTime = header.ContentTime = started.strftime("%H%M%S.000000")
     _equipment(header, scanner, patient, study.spec.field_tesla)
-    _sequence(header, study, modality, scanner)
-    _pixels(header, study.volumes[modality])
+    if isinstance(wording, MapWording):
+        _map_sequence(header, modality, wording, scanner)
+    else:
+        _sequence(header, study, modality, scanner)
+    _pixels(header, _stored(study, modality, scanner))
     return header
+
+
+def _stored(study: PhantomStudy, modality: Modality, scanner: Scanner) -> Volume:
+    """The series in stored values, whole numbers from 0 to 4095."""
+    volume = study.volumes[modality]
+    if modality not in scanner.maps:
+        return volume
+    return replace(volume, data=np.clip(np.rint(volume.data * scanner.maps[modality].stored_per_unit), 0, 4095))
 
 
 def _patient_and_study(header: Dataset, study: PhantomStudy, patient: InventedPatient, key: str) -> None:
@@ -132,6 +149,42 @@ def _sequence(header: Dataset, study: PhantomStudy, modality: Modality, scanner:
     if protocol.contrast:
         header.ContrastBolusAgent = scanner.agent
         header.ContrastBolusRoute = "IV"
+
+
+def _map_sequence(header: Dataset, modality: Modality, wording: MapWording, scanner: Scanner) -> None:
+    """A map derived from an echo-planar series: diffusion, or the first pass of the contrast agent."""
+    perfusion = modality is Modality.RCBV
+    header.SOPClassUID = MRImageStorage
+    header.ImageType = list(wording.image_type)
+    header.ScanningSequence, header.SequenceVariant, header.ScanOptions = ["EP"], ["SK"], []
+    header.MRAcquisitionType = "2D"
+    header.RepetitionTime, header.EchoTime = (1500, 30) if perfusion else (4800, 88)
+    header.EchoTrainLength, header.NumberOfAverages, header.FlipAngle = 1, 1, 60 if perfusion else 90
+    if perfusion:
+        header.ContrastBolusAgent, header.ContrastBolusRoute = scanner.agent, "IV"
+    if wording.mapped:
+        header.RescaleSlope, header.RescaleIntercept = _slope(1.0 / wording.stored_per_unit), "0"
+        header.RescaleType = "normalized"
+        header.RealWorldValueMappingSequence = [_real_world(modality, wording)]
+
+
+def _real_world(modality: Modality, wording: MapWording) -> Dataset:
+    """Stored values to physical ones (PS3.3 C.7.6.16.2.11)."""
+    code, meaning, per_unit = _UNITS[modality]
+    units = Dataset()
+    units.CodeValue, units.CodingSchemeDesignator, units.CodeMeaning = code, "UCUM", meaning
+    item = Dataset()
+    item.add_new("RealWorldValueFirstValueMapped", "US", 0)
+    item.add_new("RealWorldValueLastValueMapped", "US", 4095)
+    item.RealWorldValueIntercept, item.RealWorldValueSlope = 0.0, per_unit / wording.stored_per_unit
+    item.LUTExplanation, item.LUTLabel = f"{modality} of a synthetic phantom", str(modality).upper()
+    item.MeasurementUnitsCodeSequence = [units]
+    return item
+
+
+def _slope(value: float) -> str:
+    """A DS value of full precision: at most 16 characters."""
+    return f"{value:.10g}"
 
 
 def _pixels(header: Dataset, volume: Volume) -> None:

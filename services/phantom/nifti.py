@@ -1,4 +1,4 @@
-"""A study as NIfTI files with BraTS names: t1n.nii.gz, t1c.nii.gz, t2w.nii.gz, t2f.nii.gz and the truth beside them."""
+"""A study as NIfTI files: t1n, t1c, t2w, t2f.nii.gz as in BraTS, adc.nii.gz and so on, and the truth beside them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from services.core.contracts.enums import STRUCTURAL
 from services.core.imaging.volume import Array, Volume
 from services.phantom.spec import PhantomStudy
 
 
 def write_nifti(study: PhantomStudy, folder: Path, *, truth: bool = False) -> tuple[Path, ...]:
-    """Writes the series (int16, RAS affine in mm) and, with `truth`, `truth/{labels,brain_mask}.nii.gz`.
+    """Writes the series and, with `truth`, `truth/{labels,brain_mask}.nii.gz`; int16, functional maps as float32 in
+    their units, affines RAS in mm.
 
     The truth has a folder of its own: `folder` can be submitted as it is when `truth` is left out. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for modality, volume in study.volumes.items():
-        written.append(_save(volume, volume.data.astype(np.int16), folder / f"{modality}.nii.gz"))
+        kind = np.int16 if modality in STRUCTURAL else np.float32
+        written.append(_save(volume, volume.data.astype(kind), folder / f"{modality}.nii.gz"))
     if truth:
         (folder / "truth").mkdir(exist_ok=True)
         for name, volume in (("labels", study.labels), ("brain_mask", study.brain_mask)):

@@ -1,7 +1,8 @@
-"""How scanners of three makers describe the same four sequences. Texts follow public sample headers; no real site.
+"""How scanners of three makers describe the same sequences and maps. Texts follow public sample headers; no real site.
 
 One maker names the inversion of its 3-D gradient echo, two do not, and one writes YES for the agent: whatever reads
-these headers has to cope with it.
+these headers has to cope with it. Diffusion coefficients come as 1e-6 mm2/s without a word about it, or scaled twice
+over: a rescale for the eye and a real-world mapping for the number.
 """
 
 from __future__ import annotations
@@ -37,14 +38,28 @@ class Wording:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MapWording:
+    """Header texts of a derived map. A stored value is the value in the contract's unit times `stored_per_unit`;
+    `mapped` says so in the header (Rescale Slope and Real World Value Mapping), otherwise nothing does.
+    """
+
+    description: str
+    protocol: str
+    image_type: tuple[str, ...]
+    stored_per_unit: float
+    mapped: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scanner:
-    """One maker's scanner."""
+    """One maker's scanner. `maps`: the functional maps that its software sends; the others never leave it."""
 
     manufacturer: str
     model: str
     software: str
     agent: str
     wording: Mapping[Modality, Wording]
+    maps: Mapping[Modality, MapWording]
 
 
 def _wording(texts: tuple[str, str, str], codes: tuple[str, str, str], image_type: str, echo_train: int) -> Wording:
@@ -105,17 +120,44 @@ _PHILIPS = {
     ),
 }
 
+
+def _map(
+    description: str, protocol: str, image_type: str, stored_per_unit: float, *, mapped: bool = False
+) -> MapWording:
+    return MapWording(
+        description=description, protocol=protocol, image_type=tuple(image_type.split("+")),
+        stored_per_unit=stored_per_unit, mapped=mapped,
+    )  # fmt: skip
+
+
+_SIEMENS_MAPS = {
+    Modality.ADC: _map("ep2d_diff_tra_ADC", "ep2d_diff_tra", "DERIVED+PRIMARY+DIFFUSION+ADC+ND+NORM", 1000.0),
+    Modality.FA: _map("ep2d_diff_tra_FA", "ep2d_diff_tra", "DERIVED+PRIMARY+DIFFUSION+FA+ND+NORM", 1000.0),
+    Modality.RCBV: _map("ep2d_perf_relCBV", "ep2d_perf", "DERIVED+PRIMARY+PERFUSION+RELCBV+ND+NORM", 200.0),
+}
+_GE_MAPS = {
+    Modality.ADC: _map("ADC (10^-6 mm2/s)", "Brain Tumor", "DERIVED+PRIMARY+ADC", 1000.0),
+    Modality.FA: _map("Fractional Aniso.", "Brain Tumor", "DERIVED+PRIMARY+FA", 4000.0),
+    Modality.RCBV: _map("rCBV", "Brain Tumor", "DERIVED+PRIMARY+CBV", 100.0),
+}
+_PHILIPS_MAPS = {
+    Modality.ADC: _map("dADC", "WIP DWI", "DERIVED+PRIMARY+ADC+M+ADC", 1023.75, mapped=True),
+    Modality.FA: _map("dFA", "WIP DTI", "DERIVED+PRIMARY+FA+M+FA", 4095.0, mapped=True),
+}
+
 SCANNERS: Mapping[Vendor, Scanner] = MappingProxyType(
     {
         Vendor.SIEMENS: Scanner(
-            manufacturer="SIEMENS", model="Phantom_fit", software="syngo MR XA00", agent="Gadobutrol", wording=_SIEMENS
+            manufacturer="SIEMENS", model="Phantom_fit", software="syngo MR XA00", agent="Gadobutrol", wording=_SIEMENS,
+            maps=_SIEMENS_MAPS,
         ),
         Vendor.GE: Scanner(
-            manufacturer="GE MEDICAL SYSTEMS", model="PHANTOM Architect", software="PX00.0", agent="YES", wording=_GE
+            manufacturer="GE MEDICAL SYSTEMS", model="PHANTOM Architect", software="PX00.0", agent="YES", wording=_GE,
+            maps=_GE_MAPS,
         ),
         Vendor.PHILIPS: Scanner(
             manufacturer="Philips Medical Systems", model="Phantom Elition", software="0.0.0", agent="DOTAREM",
-            wording=_PHILIPS,
+            wording=_PHILIPS, maps=_PHILIPS_MAPS,
         ),
     }
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -20,6 +21,7 @@ from services.phantom import (
     InventedPatient,
     PhantomStudy,
     Vendor,
+    after_resection,
     followup,
     generate,
     invented_patient,
@@ -107,12 +109,76 @@ def test_a_second_writing_is_the_same_object_and_a_later_visit_another(
     assert one.StudyDate < other.StudyDate
 
 
+def test_the_study_after_a_resection_is_written_as_a_later_one_of_the_same_person(
+    study: PhantomStudy, patient: InventedPatient, tmp_path: Path
+) -> None:
+    after = after_resection(study, days=2, seed=1)
+    files = {name: write_dicom(made, tmp_path / name, patient) for name, made in (("a", study), ("b", after))}
+    one, other = (pydicom.dcmread(files[name][0], stop_before_pixels=True) for name in "ab")
+    assert (one.PatientID, one.StudyDate < other.StudyDate) == (other.PatientID, True)
+    assert (int(one.StudyID), int(other.StudyID)) == (1, 2)
+    assert not {p.SOPInstanceUID for p in map(pydicom.dcmread, files["a"])} & {
+        p.SOPInstanceUID for p in map(pydicom.dcmread, files["b"])
+    }
+    write_nifti(after, tmp_path / "nifti", truth=True)
+    labels = np.asarray(nibabel.load(tmp_path / "nifti/truth/labels.nii.gz").dataobj)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(labels, after.labels.data)
+    assert (labels == 4).any()
+
+
+@pytest.fixture(scope="module")
+def mapped() -> PhantomStudy:
+    return generate(22, replace(SMALL, sequences=tuple(Modality)))
+
+
+MAPS = {
+    Vendor.SIEMENS: {Modality.ADC: 1e-3, Modality.FA: 1e-3, Modality.RCBV: 1 / 200},
+    Vendor.GE: {Modality.ADC: 1e-3, Modality.FA: 1 / 4000, Modality.RCBV: 1 / 100},
+    Vendor.PHILIPS: {Modality.ADC: 1 / 1023.75, Modality.FA: 1 / 4095},
+}
+
+
+@pytest.mark.parametrize("vendor", list(Vendor))
+def test_a_vendor_sends_its_own_maps_in_its_own_scale(
+    mapped: PhantomStudy, patient: InventedPatient, vendor: Vendor, tmp_path: Path
+) -> None:
+    write_dicom(mapped, tmp_path, patient, vendor)
+    names = {folder.name[5:] for folder in tmp_path.iterdir()}
+    assert names == {"t1n", "t1c", "t2w", "t2f", *(str(modality) for modality in MAPS[vendor])}
+    for modality, step in MAPS[vendor].items():
+        data, _ = read_series(next(tmp_path.glob(f"*-{modality}")))
+        volume = mapped.volumes[modality].data
+        assert np.abs(np.sort(data.ravel())[::-1] * step - np.sort(volume.ravel())[::-1]).max() <= 0.51 * step
+        head = pydicom.dcmread(next(tmp_path.glob(f"*-{modality}/*.dcm")), stop_before_pixels=True)
+        assert head.ImageType[0] == "DERIVED"
+        assert ("RescaleSlope" in head) is ("RealWorldValueMappingSequence" in head) is (vendor is Vendor.PHILIPS)
+
+
+def test_a_real_world_mapping_gives_the_physical_value_where_the_rescale_gives_another(
+    mapped: PhantomStudy, patient: InventedPatient, tmp_path: Path
+) -> None:
+    write_dicom(mapped, tmp_path, patient, Vendor.PHILIPS)
+    head = pydicom.dcmread(next(tmp_path.glob("*-adc/*.dcm")))
+    item = head.RealWorldValueMappingSequence[0]
+    assert item.MeasurementUnitsCodeSequence[0].CodeValue == "mm2/s"
+    assert float(head.RescaleSlope) == pytest.approx(1000 * item.RealWorldValueSlope)
+    highest = max(int(pydicom.dcmread(path).pixel_array.max()) for path in tmp_path.glob("*-adc/*.dcm"))
+    assert 2e-3 < highest * item.RealWorldValueSlope < 4.1e-3  # fluid
+
+
+def test_nifti_keeps_the_fractions_of_functional_maps(mapped: PhantomStudy, tmp_path: Path) -> None:
+    write_nifti(mapped, tmp_path)
+    image = nibabel.load(tmp_path / "fa.nii.gz")
+    assert isinstance(image, nibabel.Nifti1Image)
+    np.testing.assert_allclose(np.asarray(image.dataobj), mapped.volumes[Modality.FA].data)
+
+
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy is missing: apt-get install dicom3tools")
 @pytest.mark.parametrize("vendor", list(Vendor))
 def test_the_standards_validator_finds_no_error(
-    study: PhantomStudy, patient: InventedPatient, vendor: Vendor, tmp_path: Path
+    mapped: PhantomStudy, patient: InventedPatient, vendor: Vendor, tmp_path: Path
 ) -> None:
-    for path in write_dicom(study, tmp_path, patient, vendor, sagittal=[Modality.T1C])[::47]:
+    for path in write_dicom(mapped, tmp_path, patient, vendor, sagittal=[Modality.T1C])[::47]:
         verdict = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
         assert "Error" not in verdict.stdout + verdict.stderr
 
