@@ -14,7 +14,7 @@ from services.core.imaging.labels import Label
 from services.evaluation.thinning import Case
 
 COLOURS = {Label.NCR: "#2a6f97", Label.SNFH: "#e9c46a", Label.ET: "#bc4749", Label.RC: "#9b5de5"}
-NAMES = {Label.NCR: "necrosis", Label.SNFH: "oedema", Label.ET: "enhancing", Label.RC: "cavity"}
+NAMES = {Label.NCR: "other core", Label.SNFH: "oedema", Label.ET: "enhancing", Label.RC: "cavity"}
 OPACITY = 0.55
 
 

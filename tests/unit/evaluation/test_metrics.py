@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from services.core.imaging.labels import Label
-from services.evaluation.baseline import otsu
+from services.evaluation.baseline import otsu, thresholded
 from services.evaluation.calibration import (
     added,
     auc,
@@ -26,6 +26,7 @@ from services.evaluation.instances import instance_scores
 from services.evaluation.lesions import lesion_scores
 from services.evaluation.metrics import dice, mean_dices, region_dices, sensitivity, specificity, volume_bias
 from services.evaluation.surfaces import surface_scores
+from services.phantom.prepared import PreparedCase
 
 pytestmark = pytest.mark.unit
 
@@ -209,3 +210,19 @@ def test_otsu_parts_two_heaps() -> None:
     rng = np.random.default_rng(1)
     values = np.concatenate([rng.normal(0, 1, 500), rng.normal(10, 1, 300)]).astype(np.float32)
     assert 3 < otsu(values) < 7
+
+
+def test_the_peer_finds_a_bright_tumour_with_an_enhancing_rim() -> None:
+    brain, tumour = ball((12, 12, 12), 10), ball((13, 12, 12), 5)
+    rim = ball((13, 12, 12), 3) & ~ball((13, 12, 12), 2)
+    flair = np.where(brain, 1.0, 0.0) + ball((12, 12, 12), 8) * 0.5 + tumour * 4.0 - ball((6, 12, 12), 2) * 2.0
+    image = np.zeros((10, *SHAPE), dtype=np.float16)
+    image[3], image[1] = flair, brain * 1.0 + rim * 3.0
+    case = PreparedCase(
+        image=image, available=np.ones(10, np.float32), quality=np.ones((10, 3), np.float32),
+        labels=np.zeros(SHAPE, np.uint8), brain=brain,
+    )  # fmt: skip
+    found = thresholded(case)
+    assert dice(found > 0, tumour) > 0.99
+    assert dice(found == Label.ET, rim) == 1.0
+    assert dice((found == Label.ET) | (found == Label.NCR), ball((13, 12, 12), 3)) == 1.0
