@@ -40,10 +40,13 @@ def generate(seed: int, spec: PhantomSpec | None = None) -> PhantomStudy:
 def followup(study: PhantomStudy, months: float, seed: int, *, response: bool = False) -> PhantomStudy:
     """The same person `months` later: the tumour grown by its own front speed, or shrunk by treatment.
 
-    `seed` draws what is new at that visit: position in the scanner, noise, hour. Raises ValueError for months <= 0.
+    `seed` draws what is new at that visit: position in the scanner, noise, hour. Raises ValueError for months <= 0 and
+    for an operated study: how a cavity and what was left around it change is not modelled.
     """
     if months <= 0:
         raise ValueError("a follow-up lies after its study")
+    if study.visit.surgery is not None:
+        raise ValueError("what follows a resection is not modelled")
     draw = stream("followup", study.seed, seed)
     later = study.acquired_at + timedelta(days=round(months * DAYS_PER_MONTH), minutes=int(draw.integers(-120, 120)))
     plan = _plan(study.seed, study.spec, study.visit)
@@ -64,12 +67,15 @@ def followup(study: PhantomStudy, months: float, seed: int, *, response: bool = 
 def after_resection(study: PhantomStudy, days: int, seed: int, surgery: Surgery | None = None) -> PhantomStudy:
     """The same person `days` after the tumour's core was taken out: cavity, residual tumour, oedema around it.
 
-    `seed` draws what is new at that visit. Raises ValueError for days < 1 and for a study without a tumour.
+    `seed` draws what is new at that visit. Raises ValueError for days < 1 and for a study without a tumour or with a
+    cavity.
     """
     if days < 1:
         raise ValueError("the study after a resection lies at least a day later")
     if study.genotype is None:
         raise ValueError("there is nothing to resect in a healthy brain")
+    if study.visit.surgery is not None:
+        raise ValueError("a second resection is not modelled")
     draw = stream("resection", study.seed, seed)
     surgery = surgery or Surgery(
         extent=float(draw.uniform(0.7, 1.0)),
@@ -88,7 +94,11 @@ def _plan(seed: int, spec: PhantomSpec, visit: Visit) -> TumourPlan | None:
         return None
     plan = draw_plan(stream("tumour", seed), spec.kind)
     volume = visit.volume_ml or spec.volume_ml or plan.volume_ml
-    return replace(plan, volume_ml=volume, core_fraction=max(0.02, plan.core_fraction * visit.core_factor))
+    pushing = 1.0 if visit.surgery is None else 1.0 - visit.surgery.relaxed
+    return replace(
+        plan, volume_ml=volume, core_fraction=max(0.02, plan.core_fraction * visit.core_factor),
+        push_mm=plan.push_mm * pushing,
+    )  # fmt: skip
 
 
 def _visit(seed: int, spec: PhantomSpec, visit: Visit) -> PhantomStudy:

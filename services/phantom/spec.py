@@ -111,18 +111,22 @@ class Genotype:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surgery:
     """A resection. `extent`: share of the core that is taken, `margin_mm`: what is taken around it, `collapsed`: share
-    of the hole that the brain has filled since. Raises ValueError outside their ranges.
+    of the hole that the brain has filled since, `relaxed`: share of the tumour's mass effect that is gone. Raises
+    ValueError outside their ranges.
     """
 
     extent: float = 0.95
     margin_mm: float = 2.0
     collapsed: float = 0.2
+    relaxed: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.2 <= self.extent <= 1.0:
             raise ValueError("extent must lie between 0.2 and 1")
         if not 0.0 <= self.margin_mm <= 10.0 or not 0.0 <= self.collapsed <= 0.8:
             raise ValueError("margin_mm must lie between 0 and 10 and collapsed between 0 and 0.8")
+        if not 0.0 <= self.relaxed <= 1.0:
+            raise ValueError("relaxed must lie between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

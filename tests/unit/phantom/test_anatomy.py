@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from services.phantom.anatomy import Atlas, head_grid, load_atlas, random_anatomy
 from services.phantom.deformation import after, box_grid, grid_points, integrate, random_velocity, smooth_noise
+from services.phantom.spec import Kind
+from services.phantom.tumour import draw_plan, grow_in
 
 pytestmark = pytest.mark.unit
 
@@ -28,6 +32,27 @@ def test_every_individual_has_an_invertible_shape_and_a_human_brain_volume(atlas
         assert min(tissues.white.min(), tissues.grey.min(), tissues.csf.min()) >= 0
     assert all(1000 < volume < 2000 for volume in volumes)
     assert max(volumes) - min(volumes) > 20
+
+
+def test_shape_and_mass_effect_together_never_fold_a_brain(atlas: Atlas) -> None:
+    for seed, volume_ml in ((1, 20.0), (2, 150.0), (3, 220.0)):
+        rng = np.random.default_rng(seed)
+        plan = replace(draw_plan(rng, Kind.GLIOBLASTOMA), volume_ml=volume_ml, push_mm=10.0)
+        pushed, growth = grow_in(rng, random_anatomy(rng, atlas), plan, 4.0)
+        assert growth.push.largest_mm() > 3.0
+        assert growth.push.jacobian().min() > 0
+        assert pushed.deformation.jacobian().min() > 0
+
+
+def test_deep_nuclei_and_ventricles_lie_inside_their_box_and_only_there(atlas: Atlas) -> None:
+    points = grid_points(atlas.grid)
+    for values in (atlas.deep, atlas.ventricle):
+        filled = points[:, values.reshape(-1) > 0]
+        assert (filled > atlas.middle.min(axis=0)[:, None]).all()
+        assert (filled < atlas.middle.max(axis=0)[:, None]).all()
+    assert np.prod(np.abs(atlas.middle[1] - atlas.middle[0])) < 0.5 * atlas.brain.size * atlas.grid.voxel_ml * 1000
+    with pytest.raises(ValueError, match="read-only"):
+        atlas.grey[0, 0, 0] = 1.0
 
 
 def test_no_brain_touches_the_border_of_its_grid(atlas: Atlas) -> None:

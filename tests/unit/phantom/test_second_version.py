@@ -11,7 +11,7 @@ import pytest
 from services.core.contracts.enums import STRUCTURAL, UNITS, Modality
 from services.core.imaging.canonical import COARSE_SHAPE
 from services.core.imaging.labels import Label
-from services.phantom import Kind, PhantomSpec, PhantomStudy, Surgery, after_resection, frozen, generate
+from services.phantom import Kind, PhantomSpec, PhantomStudy, Surgery, after_resection, followup, frozen, generate
 from services.phantom.functional import FUNCTIONAL
 from services.phantom.prepared import prepared
 from services.phantom.scanner import moved
@@ -79,7 +79,44 @@ def test_the_more_is_taken_the_less_tumour_stays() -> None:
     assert left[0] > left[1] > left[2] == 0.0
 
 
-@pytest.mark.parametrize("wrong", [{"extent": 0.0}, {"margin_mm": 50.0}, {"collapsed": 1.0}])
+def test_the_same_operation_leaves_the_same_voxels_and_another_seed_others() -> None:
+    made = [after_resection(study(4), days=2, seed=seed) for seed in (1, 1, 2)]
+    for name in (Modality.T1C, Modality.ADC):
+        np.testing.assert_array_equal(made[0].volumes[name].data, made[1].volumes[name].data)
+    np.testing.assert_array_equal(made[0].labels.data, made[1].labels.data)
+    assert not np.array_equal(made[0].labels.data, made[2].labels.data)
+
+
+@pytest.mark.parametrize(("volume_ml", "collapsed"), [(2.0, 0.0), (6.0, 0.8), (120.0, 0.8)])
+def test_small_and_collapsed_cavities_stay_inside_what_was_taken(volume_ml: float, collapsed: float) -> None:
+    before = generate(6, PhantomSpec(spacing_mm=3.0, volume_ml=volume_ml))
+    after = after_resection(before, days=2, seed=1, surgery=Surgery(extent=1.0, margin_mm=0.0, collapsed=collapsed))
+    assert 0.0 < after.truth_ml["RC"] <= before.truth_ml["TC"] * (1.15 - collapsed) + 0.2
+    assert after.truth_ml["TC"] == 0.0
+    assert after.truth_ml["WT"] <= 1.1 * before.truth_ml["WT"]
+    assert not (after.labels.data[after.brain_mask.data == 0] == Label.RC).any()
+
+
+def test_a_brain_relaxes_when_the_mass_is_gone() -> None:
+    before = study(4)
+    pushed, relaxed = (
+        after_resection(before, days=60, seed=1, surgery=Surgery(extent=1.0, relaxed=share)) for share in (0.0, 0.8)
+    )
+    assert not np.array_equal(pushed.labels.data, relaxed.labels.data)
+    assert (relaxed.labels.data == Label.RC).any()
+    still = after_resection(before, days=60, seed=1, surgery=Surgery(extent=1.0))
+    np.testing.assert_array_equal(still.labels.data, pushed.labels.data)
+
+
+def test_what_follows_a_resection_is_refused_rather_than_invented() -> None:
+    after = after_resection(study(4), days=2, seed=1)
+    with pytest.raises(ValueError, match="not modelled"):
+        followup(after, 3, seed=2)
+    with pytest.raises(ValueError, match="not modelled"):
+        after_resection(after, days=2, seed=2)
+
+
+@pytest.mark.parametrize("wrong", [{"extent": 0.0}, {"margin_mm": 50.0}, {"collapsed": 1.0}, {"relaxed": 2.0}])
 def test_an_impossible_resection_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must lie between"):
         Surgery(**wrong)
