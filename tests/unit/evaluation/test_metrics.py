@@ -214,7 +214,7 @@ def test_otsu_parts_two_heaps() -> None:
 
 def test_the_peer_finds_a_bright_tumour_with_an_enhancing_rim() -> None:
     brain, tumour = ball((12, 12, 12), 10), ball((13, 12, 12), 5)
-    rim = ball((13, 12, 12), 3) & ~ball((13, 12, 12), 2)
+    rim = ball((13, 12, 12), 4) & ~ball((13, 12, 12), 2)
     flair = np.where(brain, 1.0, 0.0) + ball((12, 12, 12), 8) * 0.5 + tumour * 4.0 - ball((6, 12, 12), 2) * 2.0
     image = np.zeros((10, *SHAPE), dtype=np.float16)
     image[3], image[1] = flair, brain * 1.0 + rim * 3.0
@@ -224,5 +224,5 @@ def test_the_peer_finds_a_bright_tumour_with_an_enhancing_rim() -> None:
     )  # fmt: skip
     found = thresholded(case)
     assert dice(found > 0, tumour) > 0.99
-    assert dice(found == Label.ET, rim) == 1.0
-    assert dice((found == Label.ET) | (found == Label.NCR), ball((13, 12, 12), 3)) == 1.0
+    assert dice(found == Label.ET, rim) > 0.95
+    assert dice((found == Label.ET) | (found == Label.NCR), ball((13, 12, 12), 4)) > 0.95
