@@ -1,9 +1,9 @@
 """Which genotype goes with which look, as frequently as it does in patients, and which signs a genotype shows.
 
-Drawn by Bayes' rule from how often each genotype looks like each kind, so that a perfect reader of the images stays
-imperfect: about AUC 0.90 to 0.95 for IDH and 0.80 to 0.88 for 1p/19q among IDH mutants (published bands; checked by a
-test). MGMT has no effect on the images, and its rates differ less by type than in patients, so that it cannot be read
-off the type either.
+Drawn by Bayes' rule from how often each genotype looks like each kind, so that a perfect reader of look, place, signs
+and maps stays imperfect: about AUC 0.90 to 0.95 for IDH and 0.80 to 0.88 for 1p/19q among IDH mutants (published bands;
+checked by a test, as is the known fault of version 2: solid cores tell more, see the README). MGMT has no effect on the
+images, and its rates differ less by type than in patients, so that it cannot be read off the type either.
 """
 
 from __future__ import annotations

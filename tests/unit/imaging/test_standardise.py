@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.core.contracts.enums import Modality
+from services.core.contracts.enums import STRUCTURAL, Modality
 from services.core.contracts.errors import Refused
-from services.core.imaging.standardise import Z_UNITS, standardise, z_score_in_brain
+from services.core.imaging.standardise import LIMIT, Z_UNITS, scaled, standardise, z_score_in_brain
 from services.core.imaging.volume import Volume
 
 pytestmark = pytest.mark.unit
@@ -60,3 +60,36 @@ def test_a_volume_keeps_its_place_and_says_that_it_was_standardised() -> None:
     elsewhere = Volume(data=brain.data, affine=np.eye(4), modality="brain_mask", units="1")
     with pytest.raises(ValueError, match="another grid"):
         standardise(volume, elsewhere)
+
+
+FUNCTIONAL = tuple(modality for modality in Modality if modality not in STRUCTURAL)
+
+
+@pytest.mark.parametrize("modality", FUNCTIONAL)
+def test_a_functional_map_keeps_its_units_whatever_else_is_in_the_image(modality: Modality) -> None:
+    other = VOXELS / 1000
+    other[4, 4, 4] = 0.5
+    alone = np.full(VOXELS.shape, 0.5, dtype=np.float32)
+    values = scaled(modality, other, BRAIN)
+    assert values[4, 4, 4] == scaled(modality, alone, BRAIN)[4, 4, 4]
+    assert values.dtype == np.float32
+    assert not values[~BRAIN].any()
+
+
+@pytest.mark.parametrize("modality", FUNCTIONAL)
+def test_larger_values_scale_higher_up_to_the_limit_and_broken_ones_count_as_usual_brain(modality: Modality) -> None:
+    voxels = np.zeros(VOXELS.shape, dtype=np.float32)
+    voxels[5, 5, 5], voxels[6, 6, 6], voxels[7, 7, 7], voxels[8, 8, 8] = 0.02, 1e6, -1e6, np.nan
+    values = scaled(modality, voxels, BRAIN)
+    assert values[5, 5, 5] > values[9, 9, 9]
+    assert (values[6, 6, 6], values[7, 7, 7], values[8, 8, 8]) == (LIMIT, -LIMIT, 0.0)
+
+
+def test_usual_tissue_lies_well_inside_the_limit() -> None:
+    usual = {
+        Modality.ADC: (0.75, 3.0), Modality.RCBV: (0.1, 6.0), Modality.APT: (0.3, 3.0), Modality.QSM: (-0.03, 0.05),
+        Modality.FA: (0.05, 0.75), Modality.CHO_NAA: (0.5, 2.5),
+    }  # fmt: skip
+    for modality, ends in usual.items():
+        for value in ends:
+            assert abs(scaled(modality, np.full(VOXELS.shape, value), BRAIN)[5, 5, 5]) < LIMIT

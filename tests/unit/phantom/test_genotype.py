@@ -9,9 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from services.core.contracts.enums import Modality
+from services.phantom.acquire import draw_matters
 from services.phantom.functional import FUNCTIONAL, draw_values
 from services.phantom.genotype import Type, draw_type, genotype_of, share_of_look, type_of
-from services.phantom.spec import Kind, stream
+from services.phantom.signal import Matter
+from services.phantom.spec import Kind, PhantomSpec, stream
 from services.phantom.tumour import draw_plan
 
 pytestmark = pytest.mark.unit
@@ -21,10 +23,12 @@ Array = NDArray[np.float64]
 
 
 @functools.cache
-def population(count: int = 6000) -> tuple[Array, Array]:
-    """What the images carry of each tumour (look, signs, place, map values), and its markers."""
+def population(count: int = 6000) -> tuple[Array, Array, Array]:
+    """What the images carry of each tumour (look, signs, place, map values), its markers, and the relaxation times of
+    a core that is solid tumour (logarithms; zero where a ring enhances).
+    """
     shares = np.array([share_of_look(kind) for kind in TUMOURS])
-    signs, markers = [], []
+    signs, markers, cores = [], [], []
     for number in range(count):
         rng = np.random.default_rng([number, 7])
         plan = draw_plan(rng, TUMOURS[int(rng.choice(len(TUMOURS), p=shares))])
@@ -36,7 +40,9 @@ def population(count: int = 6000) -> tuple[Array, Array]:
         signs.append([*look, *place, *flags, *maps])
         g = plan.genotype
         markers.append([g.idh_mutant, g.codel_1p19q, g.mgmt_methylated, g.h3k27m])
-    return np.array(signs, dtype=float), np.array(markers, dtype=float)
+        core = draw_matters(np.random.default_rng([number, 8]), PhantomSpec(kind=plan.kind), plan)[Matter.CORE]
+        cores.append([0.0, 0.0] if plan.enhances else [np.log(core.t1 / 1500), np.log(core.t2 / 150)])
+    return np.array(signs, dtype=float), np.array(markers, dtype=float), np.array(cores, dtype=float)
 
 
 def ideal_auc(signs: Array, marker: Array) -> float:
@@ -58,23 +64,31 @@ def ideal_auc(signs: Array, marker: Array) -> float:
 
 
 def test_an_ideal_reader_tells_idh_as_well_as_published_readers_do() -> None:
-    signs, markers = population()
+    signs, markers, _ = population()
     assert 0.90 <= ideal_auc(signs, markers[:, 0]) <= 0.95
 
 
 def test_an_ideal_reader_tells_1p19q_among_idh_mutants_as_well_as_published_readers_do() -> None:
-    signs, markers = population()
+    signs, markers, _ = population()
     mutant = markers[:, 0] > 0
     assert 0.80 <= ideal_auc(signs[mutant], markers[mutant, 1]) <= 0.88
 
 
+@pytest.mark.xfail(strict=True, reason="known fault of generator version 2: solid cores of codeleted tumours differ")
+def test_a_solid_core_does_not_give_1p19q_away() -> None:
+    """Mending it changes voxels of the frozen sets: a matter for the next version."""
+    signs, markers, cores = population()
+    mutant = markers[:, 0] > 0
+    assert ideal_auc(np.c_[signs, cores][mutant], markers[mutant, 1]) <= 0.88
+
+
 def test_nobody_can_read_mgmt_off_the_images() -> None:
-    signs, markers = population()
+    signs, markers, _ = population()
     assert ideal_auc(signs, markers[:, 2]) <= 0.62
 
 
 def test_half_of_all_tumours_are_idh_wildtype() -> None:
-    _, markers = population()
+    _, markers, _ = population()
     assert markers[:, 0].mean() == pytest.approx(0.47, abs=0.03)
     assert sum(share_of_look(kind) for kind in TUMOURS) == pytest.approx(1.0)
 
