@@ -123,7 +123,9 @@ def _evaluate(_: SharedSettings, environ: Mapping[str, str], options: argparse.N
     """In a process of its own: what it imports is no part of a service's installation."""
     if importlib.util.find_spec("openvino") is None:
         raise Refused("NOT_INSTALLED", "the evaluation is not installed", "Type: pip install 'glioserve[evaluation]'")
-    command = [sys.executable, "-m", "services.evaluation", *options.rest]
+    data = environ.get("GLIOSERVE_REFERENCE_DATA")
+    known = ["--data", data] if data else []  # first, so that what was typed wins
+    command = [sys.executable, "-m", "services.evaluation", *known, *options.rest]
     return subprocess.run(command, env=dict(environ), check=False).returncode
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -31,11 +30,10 @@ def main(arguments: Sequence[str]) -> int:
     except (GlioServeError, OSError) as error:
         sys.stderr.write(f"evaluate: {error}\n")
         return 1
-    data = os.environ.get("GLIOSERVE_REFERENCE_DATA")
     if given.what == "report":
         return report(models, given.out)
     if given.what == "reference":
-        return _reference(models, data)
+        return _reference(models, given.data)
     count = given.cases if given.cases is not None else USUAL[given.what]
     extent = Extent(count=count, first=given.first, deep=min(given.deep, count), all_drops=given.all_drops)
     if given.what == "phantoms":
@@ -45,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     elif given.what == "synthetic":
         synthetic(models, given.out, extent)
     elif given.what == "healthy":
-        healthy(models, given.out, extent, Path(data) if data else None)
+        healthy(models, given.out, extent, given.data)
     else:
         markers(models, given.out, extent, given.cases_from)
     return report(models, given.out)
@@ -81,12 +79,12 @@ def report(models: ServedModels, folder: Path) -> int:
     return 0
 
 
-def _reference(models: ServedModels, data: str | None) -> int:
-    if not data:
-        sys.stderr.write("evaluate: set GLIOSERVE_REFERENCE_DATA to the folder that holds glioma_case\n")
+def _reference(models: ServedModels, data: Path | None) -> int:
+    if data is None:
+        sys.stderr.write("evaluate: set GLIOSERVE_REFERENCE_DATA (or --data) to the folder that holds glioma_case\n")
         return 2
     try:
-        entry = reference(models, Path(data))
+        entry = reference(models, data)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"evaluate: {error}\n")
         return 1
@@ -100,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("what", choices=WHAT)
     made.add_argument("--out", type=Path, default=Path(".cache/evaluation"), help="folder of the lines and the report")
     made.add_argument("--models", type=Path, default=Path("triton_models"), help="model repository")
+    made.add_argument("--data", type=Path, help="reference data; `glioserve` fills in GLIOSERVE_REFERENCE_DATA")
     made.add_argument("--cases", type=int, help=f"default {USUAL}")
     made.add_argument("--first", type=int, default=0)
     made.add_argument("--deep", type=int, default=DEEP, help="phantoms that are looked at under every protocol")

@@ -13,7 +13,6 @@ from torch.nn import functional
 from services.core.imaging.labels import REGIONS
 from services.learning.network import CLASSES, evidence_of
 
-CLASS_WEIGHTS = (1.0, 1.2, 1.0, 1.2, 1.0)
 TUMOUR_WEIGHT, LATE_TUMOUR_WEIGHT = 0.15, 0.05  # more of it favours too much tumour
 EMPTY = 250.0  # voxels of a region that is not there at which half of its penalty is paid
 RARE = 8  # fewer voxels of a class than this say nothing about it
@@ -51,20 +50,18 @@ def tumour_likelihood(log_probability: Tensor, labels: Tensor) -> Tensor:
 
 
 def softmax_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Weighted cross-entropy, region Dice on softmax probabilities, and the classes inside the tumour."""
+    """Cross-entropy, region Dice on softmax probabilities, and the classes inside the tumour."""
     log_probability = torch.log_softmax(logits, dim=1)
-    weights = torch.tensor(CLASS_WEIGHTS, device=logits.device)
-    loss = functional.nll_loss(log_probability, labels, weight=weights)
+    loss = functional.nll_loss(log_probability, labels)
     loss = loss + region_dice(log_probability.exp(), labels)
     return loss + TUMOUR_WEIGHT * tumour_likelihood(log_probability, labels)
 
 
 def evidential_loss(logits: Tensor, labels: Tensor, kl_weight: float) -> Tensor:
-    """Type-II likelihood sum(y (log S - log alpha)) with the class weights, region Dice on alpha / S, annealed KL."""
+    """Type-II likelihood sum(y (log S - log alpha)), region Dice on alpha / S, annealed KL."""
     alpha = evidence_of(logits) + 1.0
     total = alpha.sum(dim=1, keepdim=True)
-    weights = torch.tensor(CLASS_WEIGHTS, device=logits.device)
-    likelihood = functional.nll_loss(torch.log(alpha / total), labels, weight=weights)
+    likelihood = functional.nll_loss(torch.log(alpha / total), labels)
     loss = likelihood + region_dice(alpha / total, labels)
     loss = loss + LATE_TUMOUR_WEIGHT * tumour_likelihood(torch.log(alpha / total), labels)
     if kl_weight > 0.0:

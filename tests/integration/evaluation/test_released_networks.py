@@ -60,10 +60,7 @@ def test_a_repository_that_is_not_there_is_said_so(tmp_path: Path, capsys: pytes
     assert "evaluate:" in capsys.readouterr().err
 
 
-def test_without_reference_data_the_reference_case_is_not_read(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("GLIOSERVE_REFERENCE_DATA", raising=False)
+def test_without_reference_data_the_reference_case_is_not_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reference", "--models", str(REPOSITORY)]) == 2
     assert "GLIOSERVE_REFERENCE_DATA" in capsys.readouterr().err
 
