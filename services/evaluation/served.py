@@ -17,13 +17,26 @@ from numpy.typing import NDArray
 from services.core.contracts.enums import STRUCTURAL, Modality
 from services.core.contracts.facts import MarkerEvidence
 from services.core.imaging.canonical import COARSE_SHAPE
+from services.core.imaging.labels import Label
 from services.core.triton.catalog import ModelCatalog
 from services.evaluation.thinning import Case
 from services.fusion_segmentation.domain import crops as cropping
 from services.fusion_segmentation.domain.answer import CoarseAnswer, coarse_answer, fine_reading
 from services.fusion_segmentation.domain.box import Window, pooled
-from services.fusion_segmentation.domain.evidence import CropReading, Reading, evidence_crop, merged, read_coarse
-from services.fusion_segmentation.domain.postprocess import cleaned, mean_vacuity, touches_edge
+from services.fusion_segmentation.domain.evidence import (
+    CropReading,
+    Reading,
+    evidence_crop,
+    highest_probability,
+    merged,
+    read_coarse,
+)
+from services.fusion_segmentation.domain.postprocess import (
+    cleaned,
+    mean_vacuity,
+    touches_edge,
+    without_doubtful_enhancement,
+)
 from services.fusion_segmentation.settings import FusionSettings
 
 SLOTS = tuple(Modality)
@@ -71,9 +84,9 @@ class ServedModels:
     def answer(self, case: Case) -> Answer:
         """The whole segmentation of a case at 1 mm."""
         coarse = self.coarse(case)
-        first = self._clean(read_coarse(coarse.evidence), case)
+        first = self._clean(read_coarse(coarse.evidence), case, coarse)
         readings = [self._looked(case, window, coarse) for window in self._windows(first, case)]
-        final = self._clean(merged(first, readings), case)
+        final = self._clean(merged(first, readings), case, coarse)
         return Answer(
             labels=final.labels, vacuity=final.vacuity, coarse_labels=first.labels, evidence=coarse.evidence,
             markers=coarse.markers, gates=coarse.gates, mean_vacuity=mean_vacuity(final.labels, final.vacuity),
@@ -94,8 +107,10 @@ class ServedModels:
         }
         return CropReading(window=window, reading=fine_reading(self._run(self._fine, inputs)))
 
-    def _clean(self, reading: Reading, case: Case) -> Reading:
+    def _clean(self, reading: Reading, case: Case, coarse: CoarseAnswer) -> Reading:
         labels = cleaned(reading.labels, case.brain, self.settings.min_lesion_voxels)
+        sure = highest_probability(coarse.evidence, Label.ET) >= self.settings.sure_enhancement
+        labels = without_doubtful_enhancement(labels, sure)
         return Reading(labels=labels, vacuity=reading.vacuity * case.brain)
 
     @staticmethod

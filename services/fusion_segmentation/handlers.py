@@ -36,11 +36,23 @@ from services.fusion_segmentation.domain.answer import (
     evidence_volumes,
     fine_reading,
 )
-from services.fusion_segmentation.domain.evidence import CropReading, Reading, evidence_crop, merged, read_coarse
+from services.fusion_segmentation.domain.evidence import (
+    CropReading,
+    Reading,
+    evidence_crop,
+    highest_probability,
+    merged,
+    read_coarse,
+)
 from services.fusion_segmentation.domain.judgement import Findings, Limits, insufficient, judge
 from services.fusion_segmentation.domain.native import to_native
 from services.fusion_segmentation.domain.nifti import NIFTI_MEDIA_TYPE, encode_nifti
-from services.fusion_segmentation.domain.postprocess import cleaned, mean_vacuity, touches_edge
+from services.fusion_segmentation.domain.postprocess import (
+    cleaned,
+    mean_vacuity,
+    touches_edge,
+    without_doubtful_enhancement,
+)
 from services.fusion_segmentation.domain.study import SLOTS, PreparedStudy, assembled, coarse_inputs, fine_inputs
 from services.fusion_segmentation.settings import FusionSettings
 
@@ -140,7 +152,7 @@ class SegmentHandler:
         return CoarseAnswer(evidence=np.stack(fields).astype(np.float32), markers=facts.markers, gates=facts.gates)
 
     def _read(self, answer: CoarseAnswer, study: PreparedStudy, request: StageRequest) -> _Segmented:
-        reading = self._clean(read_coarse(answer.evidence), study)
+        reading = self._clean(read_coarse(answer.evidence), study, answer)
         return _Segmented(step=_step(request), answer=answer, reading=reading)
 
     def _refined(
@@ -157,13 +169,15 @@ class SegmentHandler:
             outputs = self._infer(FINE_MODEL, inputs, ("label", "vacuity"), request)
             answers.append(CropReading(window=window, reading=fine_reading(outputs)))
             checkpoint()
-        reading = self._clean(merged(coarse.reading, answers), study)
+        reading = self._clean(merged(coarse.reading, answers), study, coarse.answer)
         unrefined = cropping.outside(reading.labels, windows) * study.grid.voxel_ml
         return replace(coarse, reading=reading, unrefined_ml=unrefined)
 
-    def _clean(self, reading: Reading, study: PreparedStudy) -> Reading:
+    def _clean(self, reading: Reading, study: PreparedStudy, answer: CoarseAnswer) -> Reading:
         """Labels that obey anatomy; vacuity is zero outside the brain, where the network is not asked."""
         labels = cleaned(reading.labels, study.brain, self._settings.min_lesion_voxels)
+        sure = highest_probability(answer.evidence, Label.ET) >= self._settings.sure_enhancement
+        labels = without_doubtful_enhancement(labels, sure)
         return Reading(labels=labels, vacuity=reading.vacuity * study.brain)
 
     def _stated(

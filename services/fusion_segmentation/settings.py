@@ -36,6 +36,13 @@ class FusionSettings(ServiceSettings):
     min_lesion_voxels: int = Field(
         default=24, ge=1, description="Smaller connected lesions (1 mm voxels) are dropped.", json_schema_extra=_RESULT
     )
+    sure_enhancement: float = Field(
+        default=0.82,  # between what phantoms with and without a rim reach (22 selection phantoms)
+        ge=0,
+        le=1,
+        description="Enhancing tissue counts only when the network is that sure of it somewhere; else it is core.",
+        json_schema_extra=_RESULT,
+    )
     review_vacuity: float = Field(
         default=0.5,
         ge=0,

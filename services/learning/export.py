@@ -224,15 +224,24 @@ def release(exported: Exported, repository: Path, name: str, version: str = "1")
     return differences
 
 
+def _tempered(net: CoarseNet, temperature: float) -> CoarseNet:
+    """Log evidence divided by a temperature that was chosen on selection phantoms (Guo 2017)."""
+    net.temperature = temperature
+    return net
+
+
 def main() -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model", choices=("coarse", "fine"))
     parser.add_argument("--weights", type=Path, help="FP16 state; without it fine is exported as 'trust the coarse'")
+    parser.add_argument("--temperature", type=float, default=1.0, help="coarse: divides the log evidence")
     parser.add_argument("--repository", type=Path, default=Path("triton_models"))
     options = parser.parse_args()
     if options.model == "coarse":
-        exported = coarse_exported(load_coarse(options.weights) if options.weights else CoarseNet())
+        exported = coarse_exported(
+            _tempered(load_coarse(options.weights) if options.weights else CoarseNet(), options.temperature)
+        )
     else:
         exported = fine_exported(load_fine(options.weights) if options.weights else FineNet())
     print(release(exported, options.repository, f"fusion_{options.model}"))

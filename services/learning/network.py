@@ -68,6 +68,7 @@ class CoarseNet(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.head.bias.data[0] = 2.0  # most voxels are background
         self.markers = MarkerHead(widths.levels[-1])
+        self.temperature = 1.0  # divides the log evidence that is given out; set by the export
 
     def _scores(self, image: Tensor, available: Tensor, quality: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self.mode is FusionMode.LATE:
@@ -96,17 +97,16 @@ class CoarseNet(nn.Module):
         return scores, weights
 
     def summary(self, image: Tensor, available: Tensor, quality: Tensor) -> tuple[Summary, Tensor, Tensor]:
-        """What the marker head needs, evidence and gates."""
+        """What the marker head needs (before any temperature), evidence and gates."""
         scores, weights, bottom = self._scores(image, available, quality)
-        evidence = evidence_of(scores)
-        alpha = evidence + 1.0
+        alpha = evidence_of(scores) + 1.0
         probability = alpha / alpha.sum(dim=1, keepdim=True)
         held = Summary(
             habitat=habitats(image, available, probability)[None],
             bottom=bottom.flatten(2).transpose(1, 2),
             ml=tumour_ml(probability),
         )
-        return held, evidence, weights
+        return held, evidence_of(scores / self.temperature), weights
 
     def forward(self, image: Tensor, available: Tensor, quality: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Evidence (1, classes, x, y, z), marker evidence (1, MARKERS, 2), gates (1, slots)."""

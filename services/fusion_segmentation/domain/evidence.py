@@ -68,6 +68,15 @@ def read_coarse(evidence: NDArray[np.float32]) -> Reading:
     return Reading(labels=labels, vacuity=_vacuity(upsampled(evidence.sum(axis=0), whole(shape))))
 
 
+def highest_probability(evidence: NDArray[np.float32], label: Label) -> float:
+    """The highest expected probability alpha / S of a label where it wins; 0 where it wins nowhere."""
+    wins = coarse_labels(evidence) == label
+    if not wins.any():
+        return 0.0
+    alpha = evidence[:, wins] + np.float32(1)
+    return float((alpha[label] / alpha.sum(axis=0)).max())
+
+
 def evidence_crop(evidence: NDArray[np.float32], window: Window) -> NDArray[np.float16]:
     """Evidence (class, x, y, z) at 1 mm inside a window, as the fine model takes it."""
     return np.stack([upsampled(evidence[k], window).astype(np.float16) for k in range(CLASSES)])

@@ -26,6 +26,13 @@ def cleaned(labels: NDArray[np.uint8], brain: NDArray[np.bool_], min_voxels: int
     return kept
 
 
+def without_doubtful_enhancement(labels: NDArray[np.uint8], sure: bool) -> NDArray[np.uint8]:
+    """Labels in which enhancing tissue that the network is nowhere `sure` of is core: a faint patch is no rim."""
+    if sure:
+        return labels
+    return np.where(labels == Label.ET, np.uint8(Label.NCR), labels)
+
+
 def touches_edge(labels: NDArray[np.uint8]) -> bool:
     """True when a lesion reaches the outermost voxels of the box: part of it may lie outside."""
     faces = (np.take(labels, [0, -1], axis=axis) for axis in range(3))

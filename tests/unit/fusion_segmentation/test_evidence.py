@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from services.core.contracts.errors import Permanent
+from services.core.imaging.labels import Label
 from services.fusion_segmentation.domain.box import Window, upsampled, whole
 from services.fusion_segmentation.domain.evidence import (
     CropReading,
     Reading,
     checked_evidence,
     evidence_crop,
+    highest_probability,
     merged,
     read_coarse,
 )
@@ -106,3 +108,11 @@ def test_merging_leaves_its_inputs_as_they_were() -> None:
     crop = CropReading(window=Window((0, 0, 0), (3, 3, 3)), reading=_reading(np.random.default_rng(1), (6, 6, 6)))
     merged(coarse, [crop])
     np.testing.assert_array_equal(coarse.labels, before)
+
+
+def test_the_highest_probability_of_a_label_is_looked_for_where_it_wins() -> None:
+    evidence = np.zeros((5, 2, 1, 1), np.float32)
+    evidence[:, 0, 0, 0] = (0, 0, 0, 15, 0)
+    evidence[:, 1, 0, 0] = (0, 0, 400, 300, 0)
+    assert highest_probability(evidence, Label.ET) == pytest.approx(16 / 20)
+    assert highest_probability(evidence, Label.NCR) == 0.0

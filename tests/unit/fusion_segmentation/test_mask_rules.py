@@ -14,11 +14,22 @@ from services.core.imaging.labels import LABEL_SCHEMA
 from services.core.imaging.nifti import read_nifti
 from services.core.imaging.volume import Volume
 from services.fusion_segmentation.domain.nifti import encode_nifti
-from services.fusion_segmentation.domain.postprocess import cleaned, mean_vacuity, touches_edge
+from services.fusion_segmentation.domain.postprocess import (
+    cleaned,
+    mean_vacuity,
+    touches_edge,
+    without_doubtful_enhancement,
+)
 
 pytestmark = pytest.mark.unit
 
 SHAPE = (12, 12, 12)
+
+
+def test_enhancement_that_the_network_is_nowhere_sure_of_is_core() -> None:
+    labels = np.array([0, 1, 2, 3, 4], np.uint8).reshape(5, 1, 1)
+    assert without_doubtful_enhancement(labels, sure=False).reshape(-1).tolist() == [0, 1, 2, 1, 4]
+    assert without_doubtful_enhancement(labels, sure=True) is labels
 
 
 def test_labels_outside_the_brain_are_background() -> None:
