@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed; `make learn
 
 from services.core.contracts.enums import Marker  # noqa: E402
 from services.learning.larder import kept_cases, make_cases, markers_of  # noqa: E402
-from services.learning.markers import HABITAT, SLOTS, habitats, tumour_ml  # noqa: E402
-from services.learning.network import CLASSES, CoarseNet, CoarseWidths  # noqa: E402
+from services.learning.markers import HABITAT, habitats, tumour_ml  # noqa: E402
+from services.learning.network import CLASSES, SLOTS, CoarseNet, CoarseWidths  # noqa: E402
 from services.learning.train_markers import (  # noqa: E402
     Summaries,
     answers,
