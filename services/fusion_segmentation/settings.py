@@ -60,7 +60,7 @@ class FusionSettings(ServiceSettings):
         json_schema_extra=_RESULT,
     )
     held_models: str = Field(
-        default="sha256:10475688bb5b44f0f22f0586a1e4e07dc6252b9fe6e81a92fff0d43f809af007",
+        default="sha256:c6e17a3010df1c854c5366ea37359aadbd8f78c1475125e99d8822d6334c966b",
         description="Digests of networks below their release bar (model cards): every mask of theirs asks for review.",
         json_schema_extra=_RESULT,
     )
