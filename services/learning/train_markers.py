@@ -14,7 +14,7 @@ import argparse
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,26 +67,40 @@ def sequences_of(variant: str, available: NDArray[np.float32], rng: np.random.Ge
     return keep
 
 
-@torch.no_grad()
-def summarised(net: CoarseNet, cases: Iterator[KeptCase], variants: tuple[str, ...] = VARIANTS) -> Summaries:
-    """Every case through the network once per variant."""
-    parts: dict[str, list[Any]] = {"habitat": [], "bottom": [], "ml": [], "truth": [], "number": []}
+def summarised(
+    net: CoarseNet, cases: Iterable[KeptCase], folder: Path, variants: tuple[str, ...] = VARIANTS
+) -> Summaries:
+    """Every case through the network once per variant. A case that has its file in `folder` is read, not computed: an
+    interrupted run goes on. One folder per weights.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
     for case in cases:
-        rng = np.random.default_rng([case.number, 4])
-        for variant in variants:
-            available = sequences_of(variant, case.available, rng)
-            image = torch.from_numpy(case.image.astype(np.float32) * available[:, None, None, None])[None]
-            quality = torch.from_numpy(case.quality * available[:, None])[None]
-            held, _, _ = net.summary(image, torch.from_numpy(available)[None], quality)
-            parts["habitat"].append(held.habitat[0])
-            parts["bottom"].append(held.bottom[0].half())
-            parts["ml"].append(held.ml[0])
-            parts["truth"].append(torch.from_numpy(case.truth))
-            parts["number"].append(case.number)
+        path = folder / f"{case.number}.pt"
+        if not path.exists():
+            replace_state(path, _summary_of(net, case, variants))
+        stored = load_state(path)
+        rows.append({**stored, "number": np.full(len(stored["ml"]), case.number)})
     return Summaries(
-        **{name: torch.stack(parts[name]) for name in ("habitat", "bottom", "ml", "truth")},
-        number=np.array(parts["number"]),
+        **{name: torch.cat([row[name] for row in rows]) for name in ("habitat", "bottom", "ml", "truth")},
+        number=np.concatenate([row["number"] for row in rows]),
     )
+
+
+@torch.no_grad()
+def _summary_of(net: CoarseNet, case: KeptCase, variants: tuple[str, ...]) -> dict[str, Tensor]:
+    rng = np.random.default_rng([case.number, 4])
+    parts: dict[str, list[Tensor]] = {"habitat": [], "bottom": [], "ml": []}
+    for variant in variants:
+        available = sequences_of(variant, case.available, rng)
+        image = torch.from_numpy(case.image.astype(np.float32) * available[:, None, None, None])[None]
+        quality = torch.from_numpy(case.quality * available[:, None])[None]
+        held, _, _ = net.summary(image, torch.from_numpy(available)[None], quality)
+        parts["habitat"].append(held.habitat)
+        parts["bottom"].append(held.bottom.half())
+        parts["ml"].append(held.ml)
+    truth = torch.from_numpy(case.truth)[None].repeat(len(variants), 1)
+    return {**{name: torch.cat(values) for name, values in parts.items()}, "truth": truth}
 
 
 def marker_loss(evidence: Tensor, truth: Tensor) -> Tensor:
@@ -182,7 +196,7 @@ def main() -> None:
     net = CoarseNet()
     net.load_state_dict(widened(load_state(options.coarse)))
     net.eval()
-    data = summarised(net, kept_cases(options.cases))
+    data = summarised(net, kept_cases(options.cases), options.out / "summaries")
     check = train_head(net, data, options.out / "log.jsonl")
     replace_state(options.out / "coarse.pt", half(net.state_dict()))
     number = len(np.unique(data.number))

@@ -17,6 +17,7 @@ from services.learning.train_markers import (  # noqa: E402
     calibration,
     marker_loss,
     sequences_of,
+    summarised,
     train_head,
 )
 from services.molecular_subtyping.domain.calibration import calibration_from  # noqa: E402
@@ -78,6 +79,20 @@ def test_kept_phantoms_come_back_with_all_ten_sequences_and_their_markers(tmp_pa
     assert case.number >= 77
     assert case.available.sum() == SLOTS
     assert case.truth.shape == (len(Marker),)
+
+
+def test_an_interrupted_summary_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    make_cases(tmp_path / "kept", 1, 77)
+    torch.manual_seed(0)
+    net = CoarseNet(CoarseWidths(stem=2, levels=(4, 6, 8))).eval()
+    first = summarised(net, kept_cases(tmp_path / "kept"), tmp_path / "summaries", ("all", "structural"))
+    assert first.number.shape == (2,)
+    for stored in (tmp_path / "kept").iterdir():
+        stored.touch()
+    again = summarised(
+        CoarseNet(CoarseWidths(stem=2, levels=(4, 6, 8))), kept_cases(tmp_path / "kept"), tmp_path / "summaries"
+    )
+    torch.testing.assert_close(again.habitat, first.habitat)
 
 
 def test_markers_are_in_the_order_of_the_contract() -> None:
