@@ -21,6 +21,9 @@ _MISSING = {
 }
 
 
+_ONE_SEQUENCE = Reason(code="ONE_SEQUENCE", message="a single sequence: every border and label rests on it alone")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """From which values on a person looks: mean vacuity in the tumour (0 to 1), whole tumour in ml."""
@@ -91,7 +94,7 @@ def _inputs(findings: Findings) -> Iterable[Reason]:
         if slot not in present:
             yield Reason(code=f"{slot.name}_MISSING", message=_MISSING[slot])
     if len(present) == 1:
-        yield Reason(code="ONE_SEQUENCE", message="a single sequence: every border and label rests on it alone")
+        yield _ONE_SEQUENCE
 
 
 def _steps(findings: Findings) -> Iterable[Reason]:
@@ -117,6 +120,8 @@ def _doubts(findings: Findings, limits: Limits) -> Iterable[Reason]:
             code="UNCERTAIN_MASK",
             message=f"mean vacuity {vacuity:.2f} in the tumour, above {limits.vacuity:.2f}: the network hardly knows",
         )
+    if len(set(findings.used)) == 1 and whole > 0:
+        yield _ONE_SEQUENCE
     if whole > limits.whole_tumour_ml:
         yield Reason(
             code="IMPLAUSIBLE_VOLUME", message=f"{whole:.0f} ml of tumour are more than {limits.whole_tumour_ml:.0f} ml"

@@ -179,7 +179,9 @@ def test_without_t1c_the_answer_is_degraded_and_says_why(world: World) -> None:
 
 
 def test_a_single_sequence_is_named_as_such(world: World) -> None:
-    assert "ONE_SEQUENCE" in codes(world.segment(world.prepare(slots=(Modality.T2F,))))
+    manifest = world.segment(world.prepare(slots=(Modality.T2F,)))
+    assert "ONE_SEQUENCE" in codes(manifest)
+    assert manifest.verdict is Verdict.NEEDS_REVIEW, "a tumour that rests on one sequence is looked at by a person"
 
 
 def test_reasons_and_doubts_of_the_preparation_are_passed_on(world: World) -> None:
