@@ -103,7 +103,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if importlib.util.find_spec("monai") is None:
-        sys.stderr.write("peers: type  .venv-learning/bin/uv pip install --no-deps monai==1.6.1\n")
+        sys.stderr.write("peers: type  .venv-learning/bin/uv pip install --no-deps monai==1.6.1 einops\n")
         return 2
     mine = ours(options.repository, options.threads)
     rows: dict[str, Any] = {"ours": mine, "threads": options.threads, "patches": windows()}
