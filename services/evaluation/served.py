@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from services.core.contracts.enums import STRUCTURAL, Modality
 from services.core.contracts.facts import MarkerEvidence
 from services.core.imaging.canonical import COARSE_SHAPE
-from services.core.imaging.labels import Label
 from services.core.triton.catalog import ModelCatalog
 from services.evaluation.thinning import Case
 from services.fusion_segmentation.domain import crops as cropping
@@ -27,15 +26,13 @@ from services.fusion_segmentation.domain.evidence import (
     CropReading,
     Reading,
     evidence_crop,
-    highest_probability,
     merged,
     read_coarse,
 )
 from services.fusion_segmentation.domain.postprocess import (
-    cleaned,
+    finished,
     mean_vacuity,
     touches_edge,
-    without_doubtful_enhancement,
 )
 from services.fusion_segmentation.settings import FusionSettings
 
@@ -108,10 +105,10 @@ class ServedModels:
         return CropReading(window=window, reading=fine_reading(self._run(self._fine, inputs)))
 
     def _clean(self, reading: Reading, case: Case, coarse: CoarseAnswer) -> Reading:
-        labels = cleaned(reading.labels, case.brain, self.settings.min_lesion_voxels)
-        sure = highest_probability(coarse.evidence, Label.ET) >= self.settings.sure_enhancement
-        labels = without_doubtful_enhancement(labels, sure)
-        return Reading(labels=labels, vacuity=reading.vacuity * case.brain)
+        rules = self.settings
+        return finished(
+            reading, case.brain, coarse.evidence, min_voxels=rules.min_lesion_voxels, sure=rules.sure_enhancement
+        )
 
     @staticmethod
     def _run(model: Any, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

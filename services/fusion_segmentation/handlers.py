@@ -40,7 +40,6 @@ from services.fusion_segmentation.domain.evidence import (
     CropReading,
     Reading,
     evidence_crop,
-    highest_probability,
     merged,
     read_coarse,
 )
@@ -48,10 +47,9 @@ from services.fusion_segmentation.domain.judgement import Findings, Limits, insu
 from services.fusion_segmentation.domain.native import to_native
 from services.fusion_segmentation.domain.nifti import NIFTI_MEDIA_TYPE, encode_nifti
 from services.fusion_segmentation.domain.postprocess import (
-    cleaned,
+    finished,
     mean_vacuity,
     touches_edge,
-    without_doubtful_enhancement,
 )
 from services.fusion_segmentation.domain.study import SLOTS, PreparedStudy, assembled, coarse_inputs, fine_inputs
 from services.fusion_segmentation.settings import FusionSettings
@@ -174,11 +172,10 @@ class SegmentHandler:
         return replace(coarse, reading=reading, unrefined_ml=unrefined)
 
     def _clean(self, reading: Reading, study: PreparedStudy, answer: CoarseAnswer) -> Reading:
-        """Labels that obey anatomy; vacuity is zero outside the brain, where the network is not asked."""
-        labels = cleaned(reading.labels, study.brain, self._settings.min_lesion_voxels)
-        sure = highest_probability(answer.evidence, Label.ET) >= self._settings.sure_enhancement
-        labels = without_doubtful_enhancement(labels, sure)
-        return Reading(labels=labels, vacuity=reading.vacuity * study.brain)
+        rules = self._settings
+        return finished(
+            reading, study.brain, answer.evidence, min_voxels=rules.min_lesion_voxels, sure=rules.sure_enhancement
+        )
 
     def _stated(
         self, segmented: _Segmented, study: PreparedStudy, prepare: Manifest, checkpoint: Checkpoint

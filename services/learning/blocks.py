@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -90,8 +89,3 @@ class Trunk(nn.Module):
             )
             x = self.decode[index](skip + raised)
         return x, bottom
-
-
-def pooled_twice(x: Tensor) -> Tensor:
-    """Means of 2 x 2 x 2 voxels."""
-    return torch.nn.functional.avg_pool3d(x, 2)

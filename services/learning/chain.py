@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
@@ -56,20 +55,6 @@ def random_corner(
     corner = point - edges // 2 + rng.integers(-reach, reach + 1, 3)
     even = np.clip(corner, 0, np.array(shape) - edges) // 2 * 2
     return int(even[0]), int(even[1]), int(even[2])
-
-
-def corners_over(mask: NDArray[np.bool_]) -> list[Corner]:
-    """Crops that together hold every voxel of the mask: its bounding box cut evenly; none for an empty mask."""
-    if not mask.any():
-        return []
-    found = np.argwhere(mask)
-    axes = []
-    for low, high, edge, n in zip(found.min(axis=0), found.max(axis=0) + 1, FINE_CROP_SHAPE, mask.shape, strict=True):
-        count = -(-int(high - low) // edge)
-        first = min(max(int(low + high - edge) // 2, 0), n - edge) if count == 1 else int(low)
-        last = first if count == 1 else int(high) - edge
-        axes.append([(first + (last - first) * i // max(count - 1, 1)) // 2 * 2 for i in range(count)])
-    return [(x, y, z) for x, y, z in product(*axes)]
 
 
 def detached(value: Tensor) -> Tensor:

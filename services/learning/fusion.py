@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from services.core.contracts.enums import STRUCTURAL, Modality
-from services.learning.blocks import conv3, pooled_twice
+from services.learning.blocks import conv3
+from services.learning.chain import pooled
 
 SLOTS, QUALITY = len(Modality), 3
 SHARP = len(STRUCTURAL)  # the first slots, read at full resolution
@@ -135,4 +136,4 @@ class Fusion(nn.Module):
         sharp = sharp + self.presence(known)[:, :, None, None, None]
         if image.shape[1] == SHARP:
             return sharp, None, weights
-        return sharp, self.flat(pooled_twice(image[:, SHARP:]), strength[:, SHARP:]), weights
+        return sharp, self.flat(pooled(image[:, SHARP:]), strength[:, SHARP:]), weights

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from services.learning.blocks import Trunk, conv3, pooled_twice
+from services.learning.blocks import Trunk, conv3
+from services.learning.chain import pooled
 from services.learning.fusion import FLAT, QUALITY, SHARP, SLOTS, Fusion, FusionMode, Gate
 from services.learning.markers import CLASSES, MARKERS, MarkerHead, habitats, tumour_ml
 
@@ -83,7 +84,7 @@ class CoarseNet(nn.Module):
         weights = self.fusion.weights(available, quality)
         apart = self.halve(self.fusion.sharp.apart(image[:, :SHARP]))
         if image.shape[1] > SHARP:
-            apart = torch.cat([apart, self.fusion.flat.apart(pooled_twice(image[:, SHARP:]))])
+            apart = torch.cat([apart, self.fusion.flat.apart(pooled(image[:, SHARP:]))])
         features, bottom = self.trunk(apart)
         scores = self.head(functional.leaky_relu(self.norm(features), 0.01)).clamp(max=MAX_LOG_EVIDENCE)
         mean = (torch.exp(scores) * weights[0][:, None, None, None, None]).sum(dim=0, keepdim=True)

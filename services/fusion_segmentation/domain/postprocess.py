@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from services.core.imaging.labels import Label
+from services.fusion_segmentation.domain.evidence import Reading, highest_probability
 
 _NEIGHBOURS = np.ones((3, 3, 3), dtype=np.int8)  # corners count: thin rims hang together
 
@@ -31,6 +32,17 @@ def without_doubtful_enhancement(labels: NDArray[np.uint8], sure: bool) -> NDArr
     if sure:
         return labels
     return np.where(labels == Label.ET, np.uint8(Label.NCR), labels)
+
+
+def finished(
+    reading: Reading, brain: NDArray[np.bool_], evidence: NDArray[np.float32], *, min_voxels: int, sure: float
+) -> Reading:
+    """Labels that obey anatomy and the coarse `evidence` (enhancing tissue needs a probability of `sure` somewhere);
+    vacuity is zero outside the brain, where the network is not asked.
+    """
+    labels = cleaned(reading.labels, brain, min_voxels)
+    labels = without_doubtful_enhancement(labels, highest_probability(evidence, Label.ET) >= sure)
+    return Reading(labels=labels, vacuity=reading.vacuity * brain)
 
 
 def touches_edge(labels: NDArray[np.uint8]) -> bool:
