@@ -56,7 +56,7 @@ class Diet:
     `keep`: a folder for every new phantom with all of its maps, for the marker head.
     """
 
-    phantom_share: float = 0.5
+    phantom_share: float = 0.6
     reuse: float = 3.0
     functional_share: float = 0.5
     keep: Path | None = None

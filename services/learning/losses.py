@@ -10,21 +10,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from services.core.imaging.labels import REGIONS
+from services.core.imaging.labels import REGIONS, Label
 from services.learning.network import CLASSES, evidence_of
 
 TUMOUR_WEIGHT, LATE_TUMOUR_WEIGHT = 0.15, 0.05  # more of it favours too much tumour
-EMPTY = 250.0  # voxels of a region that is not there at which half of its penalty is paid
+EMPTY = 120.0  # voxels (1 ml) of a region that is not there at which half of its penalty is paid
 RARE = 8  # fewer voxels of a class than this say nothing about it
+TAUGHT = (*REGIONS.values(), (Label.RC,))
+"""Sets of labels that the Dice term looks at: the three regions, and the cavity, which is none of them."""
 KL_STRIDE = 3  # the KL term looks at every third voxel along each axis
 
 
 def region_dice(probability: Tensor, labels: Tensor) -> Tensor:
-    """1 - soft Dice, mean over WT, TC and ET. For a region that the reference does not hold: what is claimed of it,
-    v / (v + `EMPTY`), so that a tumour which does not enhance is not given a rim.
+    """1 - soft Dice, mean over WT, TC, ET and the cavity. For a region that the reference does not hold: what is claimed
+    of it, v / (v + `EMPTY`), so that a tumour which does not enhance is not given a rim.
     """
     terms = []
-    for members in REGIONS.values():
+    for members in TAUGHT:
         truth = torch.zeros_like(labels, dtype=probability.dtype)
         guess = torch.zeros_like(truth)
         for label in members:

@@ -51,20 +51,25 @@ def draw_matters(rng: np.random.Generator, spec: PhantomSpec, plan: TumourPlan |
         t2=110 + 150 * wet * float(rng.uniform(0.9, 1.1)),
         gd=float(rng.uniform(0.03, 0.09)),
     )
-    matters[Matter.ENHANCING] = replace(matters[Matter.ENHANCING], gd=float(rng.uniform(0.06, 0.22)))
+    matters[Matter.ENHANCING] = replace(matters[Matter.ENHANCING], gd=float(rng.uniform(0.12, 0.45)))
     if plan is not None:
-        matters[Matter.CORE] = _core(core, matters, plan)
+        matters[Matter.CORE] = _core(core, matters, plan, wet)
     return {matter: at_field(value, spec.field_tesla) for matter, value in matters.items()}
 
 
-def _core(necrosis: Relaxation, matters: Mapping[Matter, Relaxation], plan: TumourPlan) -> Relaxation:
-    """Necrosis, in a quarter of the ring tumours no different from oedema; solid tumour where nothing enhances."""
+def _core(necrosis: Relaxation, matters: Mapping[Matter, Relaxation], plan: TumourPlan, wet: float) -> Relaxation:
+    """Necrosis, in a quarter of the ring tumours no different from oedema; solid tumour where nothing enhances: more or
+    less wet, whatever the genotype (a look of its own would give the codeletion away).
+    """
     if plan.enhances:
         return matters[Matter.OEDEMA] if plan.core_like_oedema else necrosis
     infiltrated = matters[Matter.INFILTRATED]
-    if plan.genotype.codel_1p19q:
-        return replace(infiltrated, t2=infiltrated.t2 * 1.07)
-    return replace(infiltrated, pd=0.9, t1=infiltrated.t1 * 1.13, t2=infiltrated.t2 * 1.35)
+    return replace(
+        infiltrated,
+        pd=infiltrated.pd + (0.9 - infiltrated.pd) * wet,
+        t1=infiltrated.t1 * (1.04 + 0.12 * wet),
+        t2=infiltrated.t2 * (1.12 + 0.33 * wet),
+    )
 
 
 def draw_protocol(rng: np.random.Generator, spec: PhantomSpec, modality: Modality) -> Protocol:

@@ -13,15 +13,15 @@ from services.phantom.generate import after_resection, generate
 from services.phantom.genotype import share_of_look
 from services.phantom.spec import Kind, PhantomSpec, PhantomStudy, stream
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 TUMOURS, HEALTHY, MARKERS = 100, 100, 1000
 """Sizes of the test sets."""
 
 _TUMOUR, _HEALTHY, _MARKER, _OPERATED, _SELECTION, _TRAINING = (
-    2_000_000, 2_100_000, 2_200_000, 2_300_000, 2_400_000, 3_000_000
+    4_000_000, 4_100_000, 4_200_000, 4_300_000, 4_400_000, 5_000_000
 )  # fmt: skip
 _KINDS = (Kind.GLIOBLASTOMA, Kind.ASTROCYTOMA, Kind.OLIGODENDROGLIOMA, Kind.MIDLINE)
-_HEALTHY_SHARE, _OPERATED_SHARE = 1 / 12, 1 / 8
+_HEALTHY_SHARE, _OPERATED_SHARE = 1 / 8, 1 / 4
 """Of the training set."""
 
 
@@ -51,7 +51,7 @@ def selection_study(number: int, spacing_mm: float = 1.0, *, functional: bool = 
 
 
 def training_study(number: int, spacing_mm: float = 2.0, *, functional: bool = False) -> PhantomStudy:
-    """As many as wanted; one in twelve is healthy, one in eight operated."""
+    """As many as wanted; one in eight is healthy, one in four operated."""
     seed = _TRAINING + number
     kind = stream("training", seed).random()
     if kind < _HEALTHY_SHARE:

@@ -12,7 +12,7 @@ from services.core.imaging.labels import Label
 from services.phantom.randomised_fields import Field, Point, smooth_noise
 from services.phantom.randomised_shapes import ball_radius_mm, ellipsoid, offsets, window_around
 
-CAVITY_SHARE = 0.13  # of the cases with a tumour: 12 % of all
+CAVITY_SHARE = 0.2  # of the cases with a tumour
 REMNANT_SHARE, BARE_SHARE = 0.6, 0.15  # tumour left beside the cavity; nothing left at all, not even oedema
 TO_VENTRICLE = 0.25
 
