@@ -2,9 +2,9 @@
 .DEFAULT_GOAL := help
 bin := .venv/bin
 
-.PHONY: help setup demo test servers lint protos lock bench chaos evaluate learning gpu
+.PHONY: help setup demo test servers lint protos lock bench chaos evaluate learning gpu cluster-test
 help:           ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
 setup:          ## make the environments (.venv, .venv-triton)
 	@bash services/cli/setup.sh
@@ -13,7 +13,7 @@ demo: setup     ## the main job on one machine; STUDY=<folder of NIfTI or DICOM>
 	@$(bin)/glioserve demo $(if $(STUDY),--study '$(STUDY)')
 
 test: setup     ## all tests that this machine can run; what is missing is skipped by name
-	@$(bin)/python -m pytest -m 'not chaos' $(ARGS)
+	@$(bin)/python -m pytest -m 'not chaos and not cluster' $(ARGS)
 
 servers:        ## fetch the real servers that tests can use (Kafka, DICOM validators)
 	@bash tests/servers/install.sh
@@ -36,6 +36,10 @@ bench: setup    ## the numbers of the README, as JSON
 
 chaos: setup    ## kill every process at every failpoint and at random times
 	@$(bin)/python -m pytest -m chaos $(ARGS)
+
+cluster-test: setup servers ## the chart on a real control plane without containers (its programs are built once: 9 minutes)
+	@bash tests/cluster/tools/build.sh
+	@$(bin)/python -m pytest -m cluster tests/cluster $(ARGS)
 
 evaluate: setup ## the networks on 100 phantoms with known truth: a report with plots (about 30 minutes)
 	@$(bin)/glioserve evaluate phantoms $(ARGS)
