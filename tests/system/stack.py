@@ -41,14 +41,16 @@ class Stack:
 
     home: Home
     environ: Mapping[str, str] = field(default_factory=dict)
+    only: tuple[str, ...] = SERVICES
     _up: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts `glioserve up` and waits until every service says that it is ready."""
         self.home.logs.mkdir(parents=True, exist_ok=True)
+        chosen = [] if self.only == SERVICES else ["--only", ",".join(self.only)]
         with (self.home.logs / "up.log").open("ab") as log:
             self._up = subprocess.Popen(
-                [sys.executable, "-m", "services.cli", "up"],
+                [sys.executable, "-m", "services.cli", "up", *chosen],
                 env={**clean_environment(), "GLIOSERVE_HOME": str(self.home.root), **self.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -63,9 +65,9 @@ class Stack:
         def ready() -> bool:
             assert self._up is not None
             assert self._up.poll() is None, f"the supervisor ended with {self._up.returncode}: {self.said()}"
-            return not unready(self.home, SERVICES)
+            return not unready(self.home, self.only)
 
-        until(ready, READY_WITHIN_S, lambda: f"not ready: {unready(self.home, SERVICES)}; {self.said()}")
+        until(ready, READY_WITHIN_S, lambda: f"not ready: {unready(self.home, self.only)}; {self.said()}")
 
     def stop(self) -> None:
         """Stops everything with SIGTERM, as an operator would."""

@@ -1,6 +1,7 @@
 """Copies KEDA's source with only the scalers that this project's chart uses: the others are most of its build time.
 
-Nothing else is changed; a trigger of a removed type is answered by KEDA's own "no scaler found". Usage: trim_keda.py SOURCE TARGET
+Nothing else is changed; a trigger of a removed type is answered by KEDA's own "no scaler found".
+Usage: trim_keda.py SOURCE TARGET
 """
 
 from __future__ import annotations

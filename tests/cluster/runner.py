@@ -1,0 +1,102 @@
+"""Stands in for the kubelet where it matters: one real stage process for each ready pod of a deployment.
+
+A pod that becomes ready starts `python -m services.<stage>` with the settings that the pod states for bus and stage;
+a pod that goes sends it SIGTERM. Everything else of the pod (image, probes, volumes, network) stays on paper.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.api import Api, Json
+from tests.cluster.programs import Program
+
+MOST = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """Which pods are followed, and as what: namespace, label selector, service, and what its processes share."""
+
+    namespace: str
+    selector: str
+    service: str
+    environ: Mapping[str, str]
+    logs: Path
+
+
+@dataclass(slots=True)
+class StageRunner:
+    """Call `step` often, from one thread: the kernel ties the processes to it."""
+
+    api: Api
+    followed: Followed
+    running: dict[str, Program] = field(default_factory=dict)
+    leaving: list[Program] = field(default_factory=list)
+    ended: list[Program] = field(default_factory=list)
+    story: list[str] = field(default_factory=list)
+    _began: float = field(default_factory=time.monotonic)
+
+    def step(self) -> bool:
+        """Starts and stops processes until they match the ready pods. Always True; fails on one that ended unasked."""
+        ready = self._ready_pods()
+        for name in [name for name in self.running if name not in ready]:
+            program = self.running.pop(name)
+            self.tell(f"pod {name} is gone: SIGTERM to process {program.process.pid if program.process else 0}")
+            program.terminate()
+            self.leaving.append(program)
+        for name, pod in ready.items():
+            if name not in self.running and len(self.running) < MOST:
+                self._start(name, pod)
+        for program in self.running.values():
+            assert program.alive(), f"{program.name} ended unasked:\n{program.said()}"
+        for program in [program for program in self.leaving if not program.alive()]:
+            self.leaving.remove(program)
+            self.ended.append(program)
+            self.tell(f"the process of {program.name} ended with exit code {program.wait()}")
+        return True
+
+    def stop(self) -> None:
+        """Stops every process."""
+        for program in (*self.running.values(), *self.leaving):
+            program.terminate()
+        for program in (*self.running.values(), *self.leaving):
+            program.wait(60)
+        self.running.clear()
+
+    def tell(self, line: str) -> None:
+        """Adds to the story, with seconds since its begin."""
+        self.story.append(f"{time.monotonic() - self._began:6.1f} s  {line}")
+        sys.stdout.write(f"{self.story[-1]}\n")
+
+    def _start(self, name: str, pod: Json) -> None:
+        environ = {**_stated(pod, self.followed.service), **self.followed.environ}
+        argv = [sys.executable, "-m", f"services.{self.followed.service}"]
+        program = Program(name, argv, self.followed.logs / f"{name}.jsonl", environ)
+        program.start()
+        self.running[name] = program
+        self.tell(f"pod {name} is ready: process {program.process.pid if program.process else 0} started")
+
+    def _ready_pods(self) -> dict[str, Json]:
+        path = f"/api/v1/namespaces/{self.followed.namespace}/pods"
+        pods = self.api.items(path, labelSelector=self.followed.selector)
+        return {str(pod["metadata"]["name"]): pod for pod in pods if is_ready(pod)}
+
+
+def is_ready(pod: Json) -> bool:
+    """Whether a pod is ready and stays."""
+    conditions: list[dict[str, Any]] = pod["status"].get("conditions", [])
+    ready = any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]
+
+
+def _stated(pod: Json, service: str) -> dict[str, str]:
+    """What the pod's first container states for the bus and for this service, as plain values."""
+    wanted = ("GLIOSERVE_BUS", f"GLIOSERVE_{service.upper()}__")
+    stated: list[dict[str, str]] = pod["spec"]["containers"][0].get("env", [])
+    return {item["name"]: item["value"] for item in stated if "value" in item and item["name"].startswith(wanted)}
