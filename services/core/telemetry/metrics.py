@@ -9,6 +9,8 @@ from __future__ import annotations
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 STAGE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 21, 30, 60, 120, 300, 600)
+MASK_BUCKETS = (0.25, 0.5, 1, 2, 3, 5, 8, 13, 21, 30)
+POSE_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 
 
 class Metrics:
@@ -82,4 +84,45 @@ class Metrics:
         self.studies = Gauge("glioserve_studies", "Current study versions, by state", ["state"], registry=registry)
         self.outbox_pending = Gauge(
             "glioserve_outbox_pending", "Requests written and not yet on the bus", registry=registry
+        )
+        self._theatre(registry)
+
+    def _theatre(self, registry: CollectorRegistry) -> None:
+        self.navigation_sessions = Gauge(
+            "glioserve_navigation_sessions", "Open sessions of the operating room", registry=registry
+        )
+        self.navigation_mask_seconds = Histogram(
+            "glioserve_navigation_mask_seconds",
+            "Last chunk of a series to the mask sent: coarse or final",
+            ["kind"],
+            buckets=MASK_BUCKETS,
+            registry=registry,
+        )
+        self.navigation_answers = Counter(
+            "glioserve_navigation_answers",
+            "Series answered: complete, degraded, refused or cancelled, and why",
+            ["result", "reason"],
+            registry=registry,
+        )
+        self.navigation_deadline_missed = Counter(
+            "glioserve_navigation_deadline_missed", "Series answered after their deadline", registry=registry
+        )
+        self.navigation_memory_bytes = Gauge(
+            "glioserve_navigation_memory_bytes", "Bytes that sessions hold, tmpfs included", registry=registry
+        )
+        self.navigation_chunks = Counter(
+            "glioserve_navigation_chunk_bytes", "Bytes of series received in chunks", registry=registry
+        )
+        self.navigation_spool = Gauge(
+            "glioserve_navigation_spool", "Results that the gateway has not acknowledged yet", registry=registry
+        )
+        self.pose_seconds = Histogram(
+            "glioserve_pose_seconds", "Time inside a pose's answer", buckets=POSE_BUCKETS, registry=registry
+        )
+        self.poses = Counter("glioserve_poses", "Poses: fresh, stale or refused", ["result"], registry=registry)
+        self.theatre_lock_held = Gauge(
+            "glioserve_theatre_lock_held", "1 while the theatre holds the machine's compute", registry=registry
+        )
+        self.theatre_yield_seconds = Counter(
+            "glioserve_theatre_yield_seconds", "Time a ward worker waited for the theatre", ["stage"], registry=registry
         )
