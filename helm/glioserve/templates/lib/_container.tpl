@@ -1,0 +1,120 @@
+{{/*
+One process as a container. dict:
+  root, process   what runs (glioserve.processes)
+  values          `resources` and `env` of the site
+  env             names and values that its place in the pod gives it
+  secrets         volume -> path
+  shm             MiB of shared memory that it maps (0: none); counted in its memory limit, because the pages belong to
+                  whoever writes them first
+  shmOwner        counts them in its request too, once a pod
+  scratch         MiB of the home that it may fill
+  sidecar         starts before and ends after the others
+*/}}
+{{- define "glioserve.container" -}}
+{{- $facts := get (include "glioserve.processes" .root | fromYaml) .process -}}
+{{- $health := int $facts.health -}}
+- name: {{ .process | replace "_" "-" }}
+  image: {{ include "glioserve.image" (dict "root" .root "image" $facts.image) }}
+  imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+  {{- if .sidecar }}
+  restartPolicy: Always
+  {{- end }}
+  command: [/opt/glioserve/bin/python, -m, {{ $facts.module }}]
+  env:
+    {{- include "glioserve.env" (dict "root" .root "facts" $facts "own" .env "site" .values.env) | trim | nindent 4 }}
+  ports:
+    - {name: health, containerPort: {{ $health }}, protocol: TCP}
+    {{- range $name, $port := .ports }}
+    - {name: {{ $name }}, containerPort: {{ int $port }}, protocol: TCP}
+    {{- end }}
+  {{- /* A dependency that is away is no reason to restart: start and life ask the process alone, readiness asks all. */}}
+  startupProbe:
+    httpGet: {path: /live, port: {{ $health }}}
+    periodSeconds: 2
+    timeoutSeconds: 3
+    failureThreshold: 90
+  readinessProbe:
+    httpGet: {path: /ready, port: {{ $health }}}
+    periodSeconds: 5
+    timeoutSeconds: 4
+    failureThreshold: 2
+  livenessProbe:
+    httpGet: {path: /live, port: {{ $health }}}
+    periodSeconds: 10
+    timeoutSeconds: 5
+    failureThreshold: 6
+  {{- if $facts.serves }}
+  lifecycle:
+    preStop: {sleep: {seconds: 5}}
+  {{- end }}
+  resources:
+    {{- include "glioserve.resources" . | nindent 4 }}
+  securityContext:
+    {{- include "glioserve.securityContext" . | nindent 4 }}
+  volumeMounts:
+    - {name: home, mountPath: /var/lib/glioserve}
+    - {name: tmp, mountPath: /tmp}
+    {{- if $facts.models }}
+    - {name: models, mountPath: /models, readOnly: true}
+    {{- end }}
+    {{- if .shm }}
+    - {name: shm, mountPath: /dev/shm}
+    {{- end }}
+    {{- range $volume, $path := .secrets }}
+    - {name: {{ $volume }}, mountPath: {{ $path }}, readOnly: true}
+    {{- end }}
+{{- end }}
+
+{{/* dict values.resources, shm, shmOwner, scratch, gpu (resource name) -> requests and limits. Memory is both in one. */}}
+{{- define "glioserve.resources" -}}
+{{- $resources := .values.resources -}}
+{{- $memory := int $resources.memoryMiB -}}
+{{- $shm := int .shm -}}
+{{- $disk := add 256 (int .scratch) -}}
+requests:
+  cpu: {{ $resources.cpu | quote }}
+  memory: {{ add $memory (ternary $shm 0 (default false .shmOwner)) }}Mi
+  ephemeral-storage: {{ $disk }}Mi
+limits:
+  cpu: {{ $resources.cpuLimit | quote }}
+  memory: {{ add $memory $shm }}Mi
+  ephemeral-storage: {{ $disk }}Mi
+  {{- if .gpu }}
+  {{ .gpu }}: 1
+  {{- end }}
+{{- end }}
+
+{{- define "glioserve.securityContext" -}}
+allowPrivilegeEscalation: false
+capabilities: {drop: [ALL]}
+privileged: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+{{- end }}
+
+{{/* dict root, facts, own, site -> the environment: shared names, the health port, the place's own, the site's last. */}}
+{{- define "glioserve.env" -}}
+{{- $values := .root.Values -}}
+{{- $prefix := printf "GLIOSERVE_%s__" .facts.settings -}}
+{{- $env := dict
+  "GLIOSERVE_HOME" "/var/lib/glioserve"
+  "GLIOSERVE_LOG_LEVEL" $values.logLevel
+  "GLIOSERVE_RETRY_BUDGET_S" (toString $values.retryBudgetSeconds)
+  (printf "%sHEALTH_HOST" $prefix) "0.0.0.0"
+  (printf "%sHEALTH_PORT" $prefix) (toString .facts.health)
+  "MALLOC_ARENA_MAX" "2" -}}
+{{- if $values.otlpEndpoint }}{{ $_ := set $env "GLIOSERVE_OTLP_ENDPOINT" $values.otlpEndpoint }}{{ end -}}
+{{- if .facts.models }}{{ $_ := set $env "GLIOSERVE_MODELS" "/models" }}{{ end -}}
+{{- $env = mergeOverwrite $env (default dict .own) (default dict .site) }}
+{{- range $name, $value := $env }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+- name: OMP_NUM_THREADS
+  valueFrom: {resourceFieldRef: {resource: limits.cpu, divisor: "1"}}
+{{- end }}
+
+{{/* root -> names of the ward's bus, blobs and partitions. */}}
+{{- define "glioserve.wardEnv" -}}
+{{- $values := .Values -}}
+GLIOSERVE_BUS: {{ if $values.bus.bootstrapServers }}{{ printf "kafka://%s" (join "," $values.bus.bootstrapServers) }}{{ else }}embedded{{ end }}
+{{- end }}
