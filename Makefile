@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 bin := .venv/bin
 
-.PHONY: help setup demo test servers lint protos lock bench chaos evaluate learning gpu cluster-test
+.PHONY: help setup demo test servers lint protos lock bench load capacity chaos evaluate learning gpu cluster-test
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
@@ -29,10 +29,16 @@ protos: setup   ## write protos/gen again from the .proto files
 	@bash protos/generate.sh
 
 lock:           ## write the pins (constraints*.txt) again from pyproject.toml
-	@$(bin)/uv pip compile -q --python-version 3.11 --no-header pyproject.toml --extra all --group test --group lint -o constraints.txt
+	@$(bin)/uv pip compile -q --python-version 3.11 --no-header pyproject.toml --extra all --group test --group lint --group load -o constraints.txt
 
 bench: setup    ## the numbers of the README, as JSON
 	@$(bin)/python -m loadtests.bench $(ARGS)
+
+load: setup     ## a load test with a page: SCENARIO=steady, morning-burst, flood-with-theatre or slow-clients
+	@$(bin)/python -m loadtests $(or $(SCENARIO),steady) $(ARGS)
+
+capacity: setup ## simulated latencies of 1 to 1000 hospitals, from measured service times
+	@$(bin)/python -m loadtests.capacity $(ARGS)
 
 chaos: setup    ## kill every process at every failpoint and at random times
 	@$(bin)/python -m pytest -m chaos $(ARGS)
