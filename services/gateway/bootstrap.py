@@ -235,6 +235,8 @@ def _count(gateway: Gateway, admin: Admin) -> None:
         topic = request_topic(stage, lane)
         waiting = sum(admin.backlog(stage_group(stage), name) for name in (topic, retry_topic(topic)))
         metrics.backlog.labels(stage, lane).set(waiting)
+    if (free := gateway.context.blobs.free_bytes()) is not None:
+        metrics.free_bytes.labels("blobs").set(free)
 
 
 def _limits(settings: GatewaySettings) -> Limits:

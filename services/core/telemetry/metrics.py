@@ -85,6 +85,9 @@ class Metrics:
         self.outbox_pending = Gauge(
             "glioserve_outbox_pending", "Requests written and not yet on the bus", registry=registry
         )
+        self.free_bytes = Gauge(
+            "glioserve_free_bytes", "Room left for blobs, where the store knows it", ["folder"], registry=registry
+        )
         self._theatre(registry)
 
     def _theatre(self, registry: CollectorRegistry) -> None:
