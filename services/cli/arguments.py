@@ -40,6 +40,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     token = commands.add_parser("token", help="make a bearer token for the gateway; only its hash is kept")
     token.add_argument("name", metavar="NAME", help="whose token it is")
     token.add_argument("--file", required=True, help="the file that GLIOSERVE_GATEWAY__TOKENS names")
+    _certificates(commands.add_parser("dev-certs", help="make an authority and certificates for development"))
     _json(commands.add_parser("doctor", help="what this machine lacks, and the command that brings it"))
     return parser.parse_args(argv)
 
@@ -62,6 +63,14 @@ def _submit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="follow the study to its end")
     parser.add_argument("--timeout", type=float, default=1800.0, metavar="S", help="seconds that --wait waits")
     parser.add_argument("--out", metavar="DIR", help="wait, then fetch the results into this folder")
+
+
+def _certificates(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="the folder to write into; what is there is replaced")
+    parser.add_argument(
+        "--host", action="append", default=[], metavar="NAME", help="another name or address of the servers"
+    )
+    parser.add_argument("--days", type=int, default=30, choices=range(1, 91), metavar="N", help="1 to 90, default 30")
 
 
 def _json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr
 
 from services.cli import study_commands
 from services.cli.demo import demo
+from services.cli.dev_certs import dev_certs
 from services.cli.doctor import examine
 from services.cli.exit_codes import Exit
 from services.cli.gateway_client import GatewayClient, NotFound
@@ -108,6 +109,11 @@ def _token(_: SharedSettings, __: Mapping[str, str], options: argparse.Namespace
     return Exit.OK
 
 
+def _dev_certs(_: SharedSettings, __: Mapping[str, str], options: argparse.Namespace) -> int:
+    print(dev_certs(Path(options.folder), options.host, options.days))
+    return Exit.OK
+
+
 def _doctor(shared: SharedSettings, _: Mapping[str, str], options: argparse.Namespace) -> int:
     findings = examine(shared)
     if options.json:
@@ -130,4 +136,11 @@ def _evaluate(_: SharedSettings, environ: Mapping[str, str], options: argparse.N
 
 
 Command = Callable[[SharedSettings, Mapping[str, str], argparse.Namespace], int]
-LOCAL: Mapping[str, Command] = {"up": _up, "demo": demo, "doctor": _doctor, "token": _token, "evaluate": _evaluate}
+LOCAL: Mapping[str, Command] = {
+    "up": _up,
+    "demo": demo,
+    "doctor": _doctor,
+    "token": _token,
+    "evaluate": _evaluate,
+    "dev-certs": _dev_certs,
+}

@@ -36,11 +36,6 @@ class PeerContext(Protocol):
         """What gRPC knows about the peer; each property a list of bytes."""
 
 
-def role_uri(role: Role) -> str:
-    """The certificate's entry for a role."""
-    return f"{URI}{role}"
-
-
 def role_of(context: PeerContext) -> Role | None:
     """The caller's role; None over plain text, which a server only speaks on loopback and when told so.
 
