@@ -32,8 +32,8 @@ class RoleNotAllowed(Refused):
 class PeerContext(Protocol):
     """The part of both servicer contexts, blocking and asyncio, that tells who calls."""
 
-    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        """What gRPC knows about the peer; each property a list of bytes."""
+    def auth_context(self) -> Mapping[str, Iterable[bytes] | bytes]:
+        """What gRPC knows about the peer; each property is bytes or several of them."""
 
 
 def role_of(context: PeerContext) -> Role | None:
@@ -42,9 +42,9 @@ def role_of(context: PeerContext) -> Role | None:
     Raises RoleNotAllowed on a certificate that names none, several, or one that does not exist.
     """
     properties = context.auth_context()
-    if set(properties.get("transport_security_type", ())) <= {b"insecure"}:
+    if _values(properties, "transport_security_type") <= {b"insecure"}:
         return None
-    uris = {bytes(uri).decode(errors="replace") for uri in properties.get("peer_uri", ())}
+    uris = {uri.decode(errors="replace") for uri in _values(properties, "peer_uri")}
     named = {uri.removeprefix(URI) for uri in uris if uri.startswith(URI)}
     if len(named) != 1:
         raise RoleNotAllowed(f"the certificate names {len(named)} roles; it needs one {URI}<role>")
@@ -59,3 +59,8 @@ def require_role(context: PeerContext, *allowed: Role) -> None:
     role = role_of(context)
     if role is not None and role not in allowed:
         raise RoleNotAllowed(f"this is not for the role {role}")
+
+
+def _values(properties: Mapping[str, Iterable[bytes] | bytes], name: str) -> set[bytes]:
+    found = properties.get(name, ())
+    return {found} if isinstance(found, bytes) else set(found)
