@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,11 +13,11 @@ import httpx
 
 from tests.cluster.authority import Authority, KeyPair
 from tests.cluster.programs import Programs
-from tests.system.stack import until
 
 Json = dict[str, Any]
 T = TypeVar("T")
 PATIENCE_S = 90.0
+POLL_S = 0.25
 
 
 class Api:
@@ -83,5 +84,9 @@ class Api:
 
 
 def wait(condition: Callable[[], T | None], what: str, within_s: float = PATIENCE_S) -> T:
-    """Waits for a true value and gives it. Fails with `what` when it does not come."""
-    return until(condition, within_s, lambda: f"not within {within_s:.0f} s: {what}")
+    """Asks until the answer is true and gives it. Fails with `what` when it does not come."""
+    deadline = time.monotonic() + within_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {within_s:.0f} s: {what}"
+        time.sleep(POLL_S)  # between questions; the API server shares the machine
+    return value

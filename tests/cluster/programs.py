@@ -82,6 +82,12 @@ class Program:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """Process id of the running program."""
+        assert self.process is not None
+        return self.process.pid
+
     def alive(self) -> bool:
         """Whether it runs."""
         return self.process is not None and self.process.poll() is None

@@ -8,46 +8,48 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from tests.cluster.api import Api, Json
+import psutil
+
+from services.core.runtime.home import Home
+from tests.cluster.api import Json
 from tests.cluster.programs import Program
 
 MOST = 2
+AT_WORK_S = 0.1
+"""Of processor time between two questions, a quarter of a second apart or more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Followed:
-    """Which pods are followed, and as what: namespace, label selector, service, and what its processes share."""
+    """Whose pods are followed, and the service and home of their processes."""
 
-    namespace: str
-    selector: str
+    pods: Callable[[], list[Json]]
     service: str
-    environ: Mapping[str, str]
-    logs: Path
+    home: Home
 
 
 @dataclass(slots=True)
 class StageRunner:
     """Call `step` often, from one thread: the kernel ties the processes to it."""
 
-    api: Api
     followed: Followed
     running: dict[str, Program] = field(default_factory=dict)
     leaving: list[Program] = field(default_factory=list)
     ended: list[Program] = field(default_factory=list)
     story: list[str] = field(default_factory=list)
+    _spent: dict[str, float] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
 
     def step(self) -> bool:
         """Starts and stops processes until they match the ready pods. Always True; fails on one that ended unasked."""
-        ready = self._ready_pods()
+        ready = {str(pod["metadata"]["name"]): pod for pod in self.followed.pods() if is_ready(pod)}
         for name in [name for name in self.running if name not in ready]:
             program = self.running.pop(name)
-            self.tell(f"pod {name} is gone: SIGTERM to process {program.process.pid if program.process else 0}")
+            self.tell(f"pod {name} is gone: SIGTERM to process {program.pid}")
             program.terminate()
             self.leaving.append(program)
         for name, pod in ready.items():
@@ -60,6 +62,13 @@ class StageRunner:
             self.ended.append(program)
             self.tell(f"the process of {program.name} ended with exit code {program.wait()}")
         return True
+
+    def all_at_work(self, count: int) -> bool:
+        """Whether so many processes run and each has computed since the last question; an idle one only polls."""
+        spent = {name: sum(psutil.Process(program.pid).cpu_times()[:2]) for name, program in self.running.items()}
+        busy = [name for name, seconds in spent.items() if seconds - self._spent.get(name, seconds) > AT_WORK_S]
+        self._spent = spent
+        return len(busy) == count == len(self.running)
 
     def stop(self) -> None:
         """Stops every process."""
@@ -75,17 +84,13 @@ class StageRunner:
         sys.stdout.write(f"{self.story[-1]}\n")
 
     def _start(self, name: str, pod: Json) -> None:
-        environ = {**_stated(pod, self.followed.service), **self.followed.environ}
+        own = {"GLIOSERVE_HOME": str(self.followed.home.root), "OMP_NUM_THREADS": "1"}
+        environ = {**stated(pod, self.followed.service), **own}
         argv = [sys.executable, "-m", f"services.{self.followed.service}"]
-        program = Program(name, argv, self.followed.logs / f"{name}.jsonl", environ)
+        program = Program(name, argv, self.followed.home.logs / f"{name}.jsonl", environ)
         program.start()
         self.running[name] = program
-        self.tell(f"pod {name} is ready: process {program.process.pid if program.process else 0} started")
-
-    def _ready_pods(self) -> dict[str, Json]:
-        path = f"/api/v1/namespaces/{self.followed.namespace}/pods"
-        pods = self.api.items(path, labelSelector=self.followed.selector)
-        return {str(pod["metadata"]["name"]): pod for pod in pods if is_ready(pod)}
+        self.tell(f"pod {name} is ready: process {program.pid} started")
 
 
 def is_ready(pod: Json) -> bool:
@@ -95,7 +100,7 @@ def is_ready(pod: Json) -> bool:
     return ready and "deletionTimestamp" not in pod["metadata"]
 
 
-def _stated(pod: Json, service: str) -> dict[str, str]:
+def stated(pod: Json, service: str) -> dict[str, str]:
     """What the pod's first container states for the bus and for this service, as plain values."""
     wanted = ("GLIOSERVE_BUS", f"GLIOSERVE_{service.upper()}__")
     stated: list[dict[str, str]] = pod["spec"]["containers"][0].get("env", [])

@@ -10,8 +10,13 @@ from typing import Literal
 
 import pytest
 
-Server = Literal["dicom3tools", "kafka", "triton"]
-COMMANDS: dict[Server, str] = {"dicom3tools": "make servers", "kafka": "make servers", "triton": "make setup"}
+Server = Literal["cluster", "dicom3tools", "kafka", "triton"]
+COMMANDS: dict[Server, str] = {
+    "cluster": "make cluster-test",
+    "dicom3tools": "make servers",
+    "kafka": "make servers",
+    "triton": "make setup",
+}
 
 
 def require(name: Server, missing: str | None) -> None:
