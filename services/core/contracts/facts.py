@@ -36,12 +36,15 @@ class IntakeSeries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeFacts:
-    """The gateway's own manifest of a study version."""
+    """The gateway's own manifest of a study version, or the theatre's of one series. `anatomy_changed`: sequences that
+    were acquired before it show what is not there any more (theatre only).
+    """
 
     source: Source
     study_uid: str | None
     acquired_at: str | None
     series: tuple[IntakeSeries, ...]
+    anatomy_changed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,11 +61,11 @@ def request_to_proto(request: StageRequest) -> events_pb2.StageRequest:
     message = events_pb2.StageRequest(
         request_id=request.request_id,
         stage=_STAGES[request.stage],
-        study=_study_to(request.study),
+        study=study_ref_to_proto(request.study),
         lane=_LANES[request.lane],
         replay=request.replay,
         revision=request.revision,
-        inputs=[_manifest_to(ref) for ref in request.inputs],
+        inputs=[manifest_ref_to_proto(ref) for ref in request.inputs],
         step=_STEPS[request.step] if request.step else study_pb2.SEGMENT_STEP_UNSPECIFIED,
         problems=[_problem_to(p) for p in request.problems],
     )
@@ -78,11 +78,11 @@ def request_from_proto(message: events_pb2.StageRequest) -> StageRequest:
     return StageRequest(
         request_id=RequestId(message.request_id),
         stage=_known(_STAGE_OF, message.stage, "stage"),
-        study=_study_from(message.study),
+        study=study_ref_from_proto(message.study),
         lane=_known(_LANE_OF, message.lane, "lane"),
         replay=message.replay,
         revision=message.revision,
-        inputs=tuple(_manifest_from(ref) for ref in message.inputs),
+        inputs=tuple(manifest_ref_from_proto(ref) for ref in message.inputs),
         step=_known(_STEP_OF, message.step, "step") if message.step else None,
         problems=tuple(_problem_from(p) for p in message.problems),
         requested_at=message.requested_at.ToDatetime(tzinfo=UTC),
@@ -94,11 +94,11 @@ def outcome_to_proto(outcome: StageOutcome) -> events_pb2.StageOutcome:
     message = events_pb2.StageOutcome(
         request_id=outcome.request_id,
         stage=_STAGES[outcome.stage],
-        study=_study_to(outcome.study),
+        study=study_ref_to_proto(outcome.study),
         lane=_LANES[outcome.lane],
         status=_STATUSES[outcome.status],
         run_id=outcome.run_id,
-        manifest=_manifest_to(outcome.manifest) if outcome.manifest else None,
+        manifest=manifest_ref_to_proto(outcome.manifest) if outcome.manifest else None,
         problem=_problem_to(outcome.problem) if outcome.problem else None,
     )
     message.emitted_at.FromDatetime(outcome.emitted_at)
@@ -110,11 +110,11 @@ def outcome_from_proto(message: events_pb2.StageOutcome) -> StageOutcome:
     return StageOutcome(
         request_id=RequestId(message.request_id),
         stage=_known(_STAGE_OF, message.stage, "stage"),
-        study=_study_from(message.study),
+        study=study_ref_from_proto(message.study),
         lane=_known(_LANE_OF, message.lane, "lane"),
         status=_known(_STATUS_OF, message.status, "status"),
         run_id=RunId(message.run_id),
-        manifest=_manifest_from(message.manifest) if message.HasField("manifest") else None,
+        manifest=manifest_ref_from_proto(message.manifest) if message.HasField("manifest") else None,
         problem=_problem_from(message.problem) if message.HasField("problem") else None,
         emitted_at=message.emitted_at.ToDatetime(tzinfo=UTC),
     )
@@ -155,15 +155,18 @@ def _known(table: Mapping[_Number, _Name], number: _Number, what: str) -> _Name:
         raise ValueError(f"unknown {what} number {number}") from None
 
 
-def _study_to(study: StudyRef) -> study_pb2.StudyRef:
+def study_ref_to_proto(study: StudyRef) -> study_pb2.StudyRef:
+    """A study reference as it travels."""
     return study_pb2.StudyRef(patient=study.patient, study=study.study, version=study.version)
 
 
-def _study_from(message: study_pb2.StudyRef) -> StudyRef:
+def study_ref_from_proto(message: study_pb2.StudyRef) -> StudyRef:
+    """The inverse."""
     return StudyRef(patient=PatientKey(message.patient), study=StudyKey(message.study), version=message.version)
 
 
-def _manifest_to(ref: ManifestRef) -> study_pb2.ManifestRef:
+def manifest_ref_to_proto(ref: ManifestRef) -> study_pb2.ManifestRef:
+    """A manifest reference as it travels."""
     blob = study_pb2.BlobRef(
         digest=ref.blob.digest,
         size_bytes=ref.blob.size,
@@ -173,7 +176,8 @@ def _manifest_to(ref: ManifestRef) -> study_pb2.ManifestRef:
     return study_pb2.ManifestRef(role=ref.role, run_id=ref.run_id, blob=blob)
 
 
-def _manifest_from(message: study_pb2.ManifestRef) -> ManifestRef:
+def manifest_ref_from_proto(message: study_pb2.ManifestRef) -> ManifestRef:
+    """The inverse. Raises ValueError on a malformed digest or class."""
     blob = BlobRef(
         digest=parse_digest(message.blob.digest),
         size=message.blob.size_bytes,

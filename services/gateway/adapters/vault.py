@@ -5,20 +5,15 @@ A database and a key file of their own, for the owner only. Nothing but this mod
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import os
-import secrets
 from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Column, ColumnElement, MetaData, String, Table, insert, select, update
 
-from services.core.contracts.ids import PatientKey, StudyKey, canonical_json
+from services.core.contracts.ids import PatientKey, StudyKey
+from services.core.security.pseudonym import KEY_FILE, Pseudonyms
 from services.gateway.adapters.database import UtcTime, open_sqlite
 from services.gateway.domain.identity import Identity, StudyModule
-
-KEY_BYTES = 32
 
 metadata = MetaData()
 identities = Table(
@@ -46,15 +41,14 @@ class Vault:
     """Pseudonyms and identities of one home."""
 
     def __init__(self, folder: Path) -> None:
-        self._key = _key(folder / "pseudonym.key")
+        self._pseudonyms = Pseudonyms(folder / KEY_FILE)
         path = folder / "identities.sqlite"
         path.touch(mode=0o600)
         self._database = open_sqlite(path, metadata)
 
     def pseudonym(self, issuer: str, patient_id: str) -> PatientKey:
         """HMAC-SHA-256 of (issuer, PatientID), the first 128 bits. The same patient always gets the same one."""
-        text = canonical_json([issuer, patient_id])
-        return PatientKey(hmac.new(self._key, text, hashlib.sha256).hexdigest()[:32])
+        return self._pseudonyms.of(issuer, patient_id)
 
     def remember(self, patient: PatientKey, identity: Identity, now: datetime) -> None:
         """Keeps who it is; later, fuller statements replace empty ones and newer ones older ones. Durable."""
@@ -105,29 +99,3 @@ class Vault:
         """Closes its database."""
         self._database.close()
 
-
-def _key(path: Path) -> bytes:
-    """The key, made at the first start: written whole and fsynced before it gets its name."""
-    if not path.exists():
-        fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.write(handle, secrets.token_bytes(KEY_BYTES))
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    key = path.read_bytes()
-    if len(key) != KEY_BYTES:
-        raise ValueError(f"the pseudonym key {path} is damaged: restore it from backup, never replace it")
-    return key

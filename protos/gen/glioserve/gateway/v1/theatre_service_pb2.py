@@ -23,24 +23,23 @@ _sym_db = _symbol_database.Default()
 
 
 from glioserve.study.v1 import study_pb2 as glioserve_dot_study_dot_v1_dot_study__pb2
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*glioserve/gateway/v1/theatre_service.proto\x12\x14glioserve.gateway.v1\x1a\x1eglioserve/study/v1/study.proto\x1a\x1fgoogle/protobuf/timestamp.proto\" \n\x0fGetStudyRequest\x12\r\n\x05study\x18\x01 \x01(\t\"s\n\x10GetStudyResponse\x12+\n\x05study\x18\x01 \x01(\x0b\x32\x1c.glioserve.study.v1.StudyRef\x12\x32\n\tmanifests\x18\x02 \x03(\x0b\x32\x1f.glioserve.study.v1.ManifestRef\"\xa6\x01\n\x13RecordResultRequest\x12+\n\x05study\x18\x01 \x01(\x0b\x32\x1c.glioserve.study.v1.StudyRef\x12\x31\n\x08manifest\x18\x02 \x01(\x0b\x32\x1f.glioserve.study.v1.ManifestRef\x12/\n\x0b\x61\x63quired_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x16\n\x14RecordResultResponse2\xd2\x01\n\x0eTheatreService\x12Y\n\x08GetStudy\x12%.glioserve.gateway.v1.GetStudyRequest\x1a&.glioserve.gateway.v1.GetStudyResponse\x12\x65\n\x0cRecordResult\x12).glioserve.gateway.v1.RecordResultRequest\x1a*.glioserve.gateway.v1.RecordResultResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*glioserve/gateway/v1/theatre_service.proto\x12\x14glioserve.gateway.v1\x1a\x1eglioserve/study/v1/study.proto\" \n\x0fGetStudyRequest\x12\r\n\x05study\x18\x01 \x01(\t\"s\n\x10GetStudyResponse\x12+\n\x05study\x18\x01 \x01(\x0b\x32\x1c.glioserve.study.v1.StudyRef\x12\x32\n\tmanifests\x18\x02 \x03(\x0b\x32\x1f.glioserve.study.v1.ManifestRef\"\x8a\x01\n\x13RecordResultRequest\x12+\n\x05study\x18\x01 \x01(\x0b\x32\x1c.glioserve.study.v1.StudyRef\x12\x31\n\x08manifest\x18\x02 \x01(\x0b\x32\x1f.glioserve.study.v1.ManifestRef\x12\x13\n\x0b\x61\x63quired_at\x18\x03 \x01(\t\"\x16\n\x14RecordResultResponse2\xd2\x01\n\x0eTheatreService\x12Y\n\x08GetStudy\x12%.glioserve.gateway.v1.GetStudyRequest\x1a&.glioserve.gateway.v1.GetStudyResponse\x12\x65\n\x0cRecordResult\x12).glioserve.gateway.v1.RecordResultRequest\x1a*.glioserve.gateway.v1.RecordResultResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'glioserve.gateway.v1.theatre_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETSTUDYREQUEST']._serialized_start=133
-  _globals['_GETSTUDYREQUEST']._serialized_end=165
-  _globals['_GETSTUDYRESPONSE']._serialized_start=167
-  _globals['_GETSTUDYRESPONSE']._serialized_end=282
-  _globals['_RECORDRESULTREQUEST']._serialized_start=285
-  _globals['_RECORDRESULTREQUEST']._serialized_end=451
-  _globals['_RECORDRESULTRESPONSE']._serialized_start=453
-  _globals['_RECORDRESULTRESPONSE']._serialized_end=475
-  _globals['_THEATRESERVICE']._serialized_start=478
-  _globals['_THEATRESERVICE']._serialized_end=688
+  _globals['_GETSTUDYREQUEST']._serialized_start=100
+  _globals['_GETSTUDYREQUEST']._serialized_end=132
+  _globals['_GETSTUDYRESPONSE']._serialized_start=134
+  _globals['_GETSTUDYRESPONSE']._serialized_end=249
+  _globals['_RECORDRESULTREQUEST']._serialized_start=252
+  _globals['_RECORDRESULTREQUEST']._serialized_end=390
+  _globals['_RECORDRESULTRESPONSE']._serialized_start=392
+  _globals['_RECORDRESULTRESPONSE']._serialized_end=414
+  _globals['_THEATRESERVICE']._serialized_start=417
+  _globals['_THEATRESERVICE']._serialized_end=627
 # @@protoc_insertion_point(module_scope)

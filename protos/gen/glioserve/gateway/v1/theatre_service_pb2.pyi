@@ -7,7 +7,6 @@ from collections import abc as _abc
 from glioserve.study.v1 import study_pb2 as _study_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -73,20 +72,20 @@ class RecordResultRequest(_message.Message):
     STUDY_FIELD_NUMBER: _builtins.int
     MANIFEST_FIELD_NUMBER: _builtins.int
     ACQUIRED_AT_FIELD_NUMBER: _builtins.int
+    acquired_at: _builtins.str
+    """As the series says, ISO 8601; empty where it does not."""
     @_builtins.property
     def study(self) -> _study_pb2.StudyRef: ...
     @_builtins.property
     def manifest(self) -> _study_pb2.ManifestRef: ...
-    @_builtins.property
-    def acquired_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
         study: _study_pb2.StudyRef | None = ...,
         manifest: _study_pb2.ManifestRef | None = ...,
-        acquired_at: _timestamp_pb2.Timestamp | None = ...,
+        acquired_at: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquired_at", b"acquired_at", "manifest", b"manifest", "study", b"study"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "study", b"study"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["acquired_at", b"acquired_at", "manifest", b"manifest", "study", b"study"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...

@@ -23,10 +23,9 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%glioserve/navigation/v1/answers.proto\x12\x17glioserve.navigation.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x01\n\x08\x41\x63\x63\x65pted\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12\x0f\n\x07\x64urable\x18\x02 \x01(\x08\x12\x12\n\nmodalities\x18\x03 \x03(\t\x12-\n\x05limit\x18\x04 \x01(\x0b\x32\x1e.glioserve.navigation.v1.Limit\x12\x0e\n\x06upload\x18\x05 \x01(\t\x12\x12\n\nnext_chunk\x18\x06 \x01(\x04\x12\x15\n\rposes_address\x18\x07 \x01(\t\"(\n\x08Progress\x12\x0e\n\x06series\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\t\"Y\n\x05Limit\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.glioserve.navigation.v1.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x03 \x01(\t\"%\n\x04Grid\x12\r\n\x05shape\x18\x01 \x03(\r\x12\x0e\n\x06\x61\x66\x66ine\x18\x02 \x03(\x01\"\x94\x02\n\x04Mask\x12+\n\x04grid\x18\x01 \x01(\x0b\x32\x1d.glioserve.navigation.v1.Grid\x12\x14\n\x0clabel_schema\x18\x02 \x01(\t\x12\x13\n\x0blabels_zlib\x18\x03 \x01(\x0c\x12\x14\n\x0cvacuity_zlib\x18\x04 \x01(\x0c\x12@\n\nvolumes_ml\x18\x05 \x03(\x0b\x32,.glioserve.navigation.v1.Mask.VolumesMlEntry\x12\x19\n\x0cmean_vacuity\x18\x06 \x01(\x01H\x00\x88\x01\x01\x1a\x30\n\x0eVolumesMlEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0f\n\r_mean_vacuity\"6\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"\xe6\x03\n\nMaskAnswer\x12\x0e\n\x06series\x18\x01 \x01(\t\x12\x15\n\rseries_digest\x18\x02 \x01(\t\x12/\n\x04kind\x18\x03 \x01(\x0e\x32!.glioserve.navigation.v1.MaskKind\x12;\n\x0c\x63ompleteness\x18\x04 \x01(\x0e\x32%.glioserve.navigation.v1.Completeness\x12\x14\n\x0cneeds_review\x18\x05 \x01(\x08\x12.\n\x06limits\x18\x06 \x03(\x0b\x32\x1e.glioserve.navigation.v1.Limit\x12+\n\x04mask\x18\x07 \x01(\x0b\x32\x1d.glioserve.navigation.v1.Mask\x12.\n\x06models\x18\x08 \x03(\x0b\x32\x1e.glioserve.navigation.v1.Model\x12,\n\ttime_left\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06run_id\x18\n \x01(\t\x12\x0c\n\x04used\x18\x0b \x03(\t\x12\x13\n\x0bunavailable\x18\x0c \x03(\t\x12/\n\x0b\x61\x63quired_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06notice\x18\x0e \x01(\t\"\xc1\x01\n\x08\x44\x65graded\x12\x0e\n\x06series\x18\x01 \x01(\t\x12\x15\n\rseries_digest\x18\x02 \x01(\t\x12-\n\x05limit\x18\x03 \x01(\x0b\x32\x1e.glioserve.navigation.v1.Limit\x12\x31\n\x04\x62\x65st\x18\x04 \x01(\x0b\x32#.glioserve.navigation.v1.MaskAnswer\x12,\n\ttime_left\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"N\n\rSeriesRefused\x12\x0e\n\x06series\x18\x01 \x01(\t\x12-\n\x05limit\x18\x02 \x01(\x0b\x32\x1e.glioserve.navigation.v1.Limit\"!\n\x0fSeriesCancelled\x12\x0e\n\x06series\x18\x01 \x01(\t\"=\n\x0cSessionEnded\x12-\n\x05limit\x18\x01 \x01(\x0b\x32\x1e.glioserve.navigation.v1.Limit*P\n\x08MaskKind\x12\x19\n\x15MASK_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10MASK_KIND_COARSE\x10\x01\x12\x13\n\x0fMASK_KIND_FINAL\x10\x02*\x81\x01\n\x0c\x43ompleteness\x12\x1c\n\x18\x43OMPLETENESS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43OMPLETENESS_COMPLETE\x10\x01\x12\x19\n\x15\x43OMPLETENESS_DEGRADED\x10\x02\x12\x1d\n\x19\x43OMPLETENESS_INSUFFICIENT\x10\x03*\x87\x08\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15REASON_START_EXPECTED\x10\x01\x12\x1b\n\x17REASON_DEADLINE_MISSING\x10\x02\x12\x1a\n\x16REASON_DEADLINE_ABSURD\x10\x03\x12\x1c\n\x18REASON_SESSION_ELSEWHERE\x10\x04\x12\x17\n\x13REASON_SESSION_LOST\x10\x05\x12%\n!REASON_SESSION_TAKEN_UP_ELSEWHERE\x10\x06\x12\x13\n\x0fREASON_DRAINING\x10\x07\x12\x1c\n\x18REASON_TOO_MANY_SESSIONS\x10\x08\x12\x1b\n\x17REASON_ROLE_NOT_ALLOWED\x10\t\x12\x18\n\x14REASON_STUDY_UNKNOWN\x10\n\x12\x1c\n\x18REASON_STUDY_UNAVAILABLE\x10\x0b\x12\x1e\n\x1aREASON_SERIES_NAME_INVALID\x10\x14\x12\x1a\n\x16REASON_SERIES_REPEATED\x10\x15\x12\x19\n\x15REASON_SERIES_UNKNOWN\x10\x16\x12\x19\n\x15REASON_FORMAT_UNKNOWN\x10\x17\x12\x1b\n\x17REASON_MODALITY_UNKNOWN\x10\x18\x12\x17\n\x13REASON_SIZE_INVALID\x10\x19\x12\x16\n\x12REASON_MEMORY_FULL\x10\x1a\x12\x1a\n\x16REASON_CHUNK_TOO_LARGE\x10\x1b\x12\x18\n\x14REASON_CHUNK_CORRUPT\x10\x1c\x12\x1a\n\x16REASON_SEQUENCE_BROKEN\x10\x1d\x12\x17\n\x13REASON_DIGEST_WRONG\x10\x1e\x12\x18\n\x14REASON_UPLOAD_SILENT\x10\x1f\x12\x1c\n\x18REASON_SERIES_UNREADABLE\x10(\x12\x1c\n\x18REASON_GEOMETRY_MISMATCH\x10)\x12\x18\n\x14REASON_OTHER_PATIENT\x10*\x12\x1e\n\x1aREASON_REGISTRATION_FAILED\x10+\x12\x1a\n\x16REASON_ANATOMY_CHANGED\x10<\x12\x15\n\x11REASON_INPUT_POOR\x10=\x12\x18\n\x14REASON_DEADLINE_NEAR\x10>\x12\x1d\n\x19REASON_PREPARATION_FAILED\x10?\x12 \n\x1cREASON_INFERENCE_UNAVAILABLE\x10@\x12\x1b\n\x17REASON_INFERENCE_FAILED\x10\x41\x12\x14\n\x10REASON_CANCELLED\x10\x42\x12\x17\n\x13REASON_POSE_INVALID\x10P\x12\x16\n\x12REASON_NO_MASK_YET\x10Qb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%glioserve/navigation/v1/answers.proto\x12\x17glioserve.navigation.v1\x1a\x1egoogle/protobuf/duration.proto\"\xaf\x01\n\x08\x41\x63\x63\x65pted\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12\x0f\n\x07\x64urable\x18\x02 \x01(\x08\x12\x12\n\nmodalities\x18\x03 \x03(\t\x12-\n\x05limit\x18\x04 \x01(\x0b\x32\x1e.glioserve.navigation.v1.Limit\x12\x0e\n\x06upload\x18\x05 \x01(\t\x12\x12\n\nnext_chunk\x18\x06 \x01(\x04\x12\x15\n\rposes_address\x18\x07 \x01(\t\"(\n\x08Progress\x12\x0e\n\x06series\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\t\"Y\n\x05Limit\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.glioserve.navigation.v1.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x03 \x01(\t\"%\n\x04Grid\x12\r\n\x05shape\x18\x01 \x03(\r\x12\x0e\n\x06\x61\x66\x66ine\x18\x02 \x03(\x01\"\x94\x02\n\x04Mask\x12+\n\x04grid\x18\x01 \x01(\x0b\x32\x1d.glioserve.navigation.v1.Grid\x12\x14\n\x0clabel_schema\x18\x02 \x01(\t\x12\x13\n\x0blabels_zlib\x18\x03 \x01(\x0c\x12\x14\n\x0cvacuity_zlib\x18\x04 \x01(\x0c\x12@\n\nvolumes_ml\x18\x05 \x03(\x0b\x32,.glioserve.navigation.v1.Mask.VolumesMlEntry\x12\x19\n\x0cmean_vacuity\x18\x06 \x01(\x01H\x00\x88\x01\x01\x1a\x30\n\x0eVolumesMlEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0f\n\r_mean_vacuity\"6\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"\xca\x03\n\nMaskAnswer\x12\x0e\n\x06series\x18\x01 \x01(\t\x12\x15\n\rseries_digest\x18\x02 \x01(\t\x12/\n\x04kind\x18\x03 \x01(\x0e\x32!.glioserve.navigation.v1.MaskKind\x12;\n\x0c\x63ompleteness\x18\x04 \x01(\x0e\x32%.glioserve.navigation.v1.Completeness\x12\x14\n\x0cneeds_review\x18\x05 \x01(\x08\x12.\n\x06limits\x18\x06 \x03(\x0b\x32\x1e.glioserve.navigation.v1.Limit\x12+\n\x04mask\x18\x07 \x01(\x0b\x32\x1d.glioserve.navigation.v1.Mask\x12.\n\x06models\x18\x08 \x03(\x0b\x32\x1e.glioserve.navigation.v1.Model\x12,\n\ttime_left\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06run_id\x18\n \x01(\t\x12\x0c\n\x04used\x18\x0b \x03(\t\x12\x13\n\x0bunavailable\x18\x0c \x03(\t\x12\x13\n\x0b\x61\x63quired_at\x18\r \x01(\t\x12\x0e\n\x06notice\x18\x0e \x01(\t\"\xc1\x01\n\x08\x44\x65graded\x12\x0e\n\x06series\x18\x01 \x01(\t\x12\x15\n\rseries_digest\x18\x02 \x01(\t\x12-\n\x05limit\x18\x03 \x01(\x0b\x32\x1e.glioserve.navigation.v1.Limit\x12\x31\n\x04\x62\x65st\x18\x04 \x01(\x0b\x32#.glioserve.navigation.v1.MaskAnswer\x12,\n\ttime_left\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"N\n\rSeriesRefused\x12\x0e\n\x06series\x18\x01 \x01(\t\x12-\n\x05limit\x18\x02 \x01(\x0b\x32\x1e.glioserve.navigation.v1.Limit\"!\n\x0fSeriesCancelled\x12\x0e\n\x06series\x18\x01 \x01(\t\"=\n\x0cSessionEnded\x12-\n\x05limit\x18\x01 \x01(\x0b\x32\x1e.glioserve.navigation.v1.Limit*P\n\x08MaskKind\x12\x19\n\x15MASK_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10MASK_KIND_COARSE\x10\x01\x12\x13\n\x0fMASK_KIND_FINAL\x10\x02*\x81\x01\n\x0c\x43ompleteness\x12\x1c\n\x18\x43OMPLETENESS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43OMPLETENESS_COMPLETE\x10\x01\x12\x19\n\x15\x43OMPLETENESS_DEGRADED\x10\x02\x12\x1d\n\x19\x43OMPLETENESS_INSUFFICIENT\x10\x03*\x87\x08\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15REASON_START_EXPECTED\x10\x01\x12\x1b\n\x17REASON_DEADLINE_MISSING\x10\x02\x12\x1a\n\x16REASON_DEADLINE_ABSURD\x10\x03\x12\x1c\n\x18REASON_SESSION_ELSEWHERE\x10\x04\x12\x17\n\x13REASON_SESSION_LOST\x10\x05\x12%\n!REASON_SESSION_TAKEN_UP_ELSEWHERE\x10\x06\x12\x13\n\x0fREASON_DRAINING\x10\x07\x12\x1c\n\x18REASON_TOO_MANY_SESSIONS\x10\x08\x12\x1b\n\x17REASON_ROLE_NOT_ALLOWED\x10\t\x12\x18\n\x14REASON_STUDY_UNKNOWN\x10\n\x12\x1c\n\x18REASON_STUDY_UNAVAILABLE\x10\x0b\x12\x1e\n\x1aREASON_SERIES_NAME_INVALID\x10\x14\x12\x1a\n\x16REASON_SERIES_REPEATED\x10\x15\x12\x19\n\x15REASON_SERIES_UNKNOWN\x10\x16\x12\x19\n\x15REASON_FORMAT_UNKNOWN\x10\x17\x12\x1b\n\x17REASON_MODALITY_UNKNOWN\x10\x18\x12\x17\n\x13REASON_SIZE_INVALID\x10\x19\x12\x16\n\x12REASON_MEMORY_FULL\x10\x1a\x12\x1a\n\x16REASON_CHUNK_TOO_LARGE\x10\x1b\x12\x18\n\x14REASON_CHUNK_CORRUPT\x10\x1c\x12\x1a\n\x16REASON_SEQUENCE_BROKEN\x10\x1d\x12\x17\n\x13REASON_DIGEST_WRONG\x10\x1e\x12\x18\n\x14REASON_UPLOAD_SILENT\x10\x1f\x12\x1c\n\x18REASON_SERIES_UNREADABLE\x10(\x12\x1c\n\x18REASON_GEOMETRY_MISMATCH\x10)\x12\x18\n\x14REASON_OTHER_PATIENT\x10*\x12\x1e\n\x1aREASON_REGISTRATION_FAILED\x10+\x12\x1a\n\x16REASON_ANATOMY_CHANGED\x10<\x12\x15\n\x11REASON_INPUT_POOR\x10=\x12\x18\n\x14REASON_DEADLINE_NEAR\x10>\x12\x1d\n\x19REASON_PREPARATION_FAILED\x10?\x12 \n\x1cREASON_INFERENCE_UNAVAILABLE\x10@\x12\x1b\n\x17REASON_INFERENCE_FAILED\x10\x41\x12\x14\n\x10REASON_CANCELLED\x10\x42\x12\x17\n\x13REASON_POSE_INVALID\x10P\x12\x16\n\x12REASON_NO_MASK_YET\x10Qb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,34 +34,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MASK_VOLUMESMLENTRY']._loaded_options = None
   _globals['_MASK_VOLUMESMLENTRY']._serialized_options = b'8\001'
-  _globals['_MASKKIND']._serialized_start=1679
-  _globals['_MASKKIND']._serialized_end=1759
-  _globals['_COMPLETENESS']._serialized_start=1762
-  _globals['_COMPLETENESS']._serialized_end=1891
-  _globals['_REASON']._serialized_start=1894
-  _globals['_REASON']._serialized_end=2925
-  _globals['_ACCEPTED']._serialized_start=132
-  _globals['_ACCEPTED']._serialized_end=307
-  _globals['_PROGRESS']._serialized_start=309
-  _globals['_PROGRESS']._serialized_end=349
-  _globals['_LIMIT']._serialized_start=351
-  _globals['_LIMIT']._serialized_end=440
-  _globals['_GRID']._serialized_start=442
-  _globals['_GRID']._serialized_end=479
-  _globals['_MASK']._serialized_start=482
-  _globals['_MASK']._serialized_end=758
-  _globals['_MASK_VOLUMESMLENTRY']._serialized_start=693
-  _globals['_MASK_VOLUMESMLENTRY']._serialized_end=741
-  _globals['_MODEL']._serialized_start=760
-  _globals['_MODEL']._serialized_end=814
-  _globals['_MASKANSWER']._serialized_start=817
-  _globals['_MASKANSWER']._serialized_end=1303
-  _globals['_DEGRADED']._serialized_start=1306
-  _globals['_DEGRADED']._serialized_end=1499
-  _globals['_SERIESREFUSED']._serialized_start=1501
-  _globals['_SERIESREFUSED']._serialized_end=1579
-  _globals['_SERIESCANCELLED']._serialized_start=1581
-  _globals['_SERIESCANCELLED']._serialized_end=1614
-  _globals['_SESSIONENDED']._serialized_start=1616
-  _globals['_SESSIONENDED']._serialized_end=1677
+  _globals['_MASKKIND']._serialized_start=1618
+  _globals['_MASKKIND']._serialized_end=1698
+  _globals['_COMPLETENESS']._serialized_start=1701
+  _globals['_COMPLETENESS']._serialized_end=1830
+  _globals['_REASON']._serialized_start=1833
+  _globals['_REASON']._serialized_end=2864
+  _globals['_ACCEPTED']._serialized_start=99
+  _globals['_ACCEPTED']._serialized_end=274
+  _globals['_PROGRESS']._serialized_start=276
+  _globals['_PROGRESS']._serialized_end=316
+  _globals['_LIMIT']._serialized_start=318
+  _globals['_LIMIT']._serialized_end=407
+  _globals['_GRID']._serialized_start=409
+  _globals['_GRID']._serialized_end=446
+  _globals['_MASK']._serialized_start=449
+  _globals['_MASK']._serialized_end=725
+  _globals['_MASK_VOLUMESMLENTRY']._serialized_start=660
+  _globals['_MASK_VOLUMESMLENTRY']._serialized_end=708
+  _globals['_MODEL']._serialized_start=727
+  _globals['_MODEL']._serialized_end=781
+  _globals['_MASKANSWER']._serialized_start=784
+  _globals['_MASKANSWER']._serialized_end=1242
+  _globals['_DEGRADED']._serialized_start=1245
+  _globals['_DEGRADED']._serialized_end=1438
+  _globals['_SERIESREFUSED']._serialized_start=1440
+  _globals['_SERIESREFUSED']._serialized_end=1518
+  _globals['_SERIESCANCELLED']._serialized_start=1520
+  _globals['_SERIESCANCELLED']._serialized_end=1553
+  _globals['_SESSIONENDED']._serialized_start=1555
+  _globals['_SESSIONENDED']._serialized_end=1616
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,6 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -394,6 +393,8 @@ class MaskAnswer(_message.Message):
     completeness: Global___Completeness.ValueType
     needs_review: _builtins.bool
     run_id: _builtins.str
+    acquired_at: _builtins.str
+    """As the series says, ISO 8601; empty where it does not."""
     notice: _builtins.str
     """"research use; synthetic training data; not for diagnosis"."""
     @_builtins.property
@@ -412,8 +413,6 @@ class MaskAnswer(_message.Message):
 
     @_builtins.property
     def unavailable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
-    @_builtins.property
-    def acquired_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -429,10 +428,10 @@ class MaskAnswer(_message.Message):
         run_id: _builtins.str = ...,
         used: _abc.Iterable[_builtins.str] | None = ...,
         unavailable: _abc.Iterable[_builtins.str] | None = ...,
-        acquired_at: _timestamp_pb2.Timestamp | None = ...,
+        acquired_at: _builtins.str = ...,
         notice: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquired_at", b"acquired_at", "mask", b"mask", "time_left", b"time_left"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mask", b"mask", "time_left", b"time_left"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["acquired_at", b"acquired_at", "completeness", b"completeness", "kind", b"kind", "limits", b"limits", "mask", b"mask", "models", b"models", "needs_review", b"needs_review", "notice", b"notice", "run_id", b"run_id", "series", b"series", "series_digest", b"series_digest", "time_left", b"time_left", "unavailable", b"unavailable", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...

@@ -177,7 +177,7 @@ class SessionResponse(_message.Message):
     CANCELLED_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Counts up from 1 in a session."""
+    """Counts up from 1 in a session; 0 for `accepted`, which belongs to the stream. A gap: the answer was overtaken."""
     @_builtins.property
     def accepted(self) -> _answers_pb2.Accepted: ...
     @_builtins.property

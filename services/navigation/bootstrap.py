@@ -1,0 +1,152 @@
+"""Wires the operating room's server together: adapters, sessions, the gRPC server, health. Nothing else here."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.core.contracts.enums import Stage
+from services.core.runtime.health import HealthServer
+from services.core.runtime.home import Home, publish_endpoints, read_endpoints
+from services.core.runtime.process import Process
+from services.core.runtime.settings import load
+from services.core.security.pseudonym import KEY_FILE, Pseudonyms
+from services.core.security.tls import TlsSettings, aio_channel
+from services.core.storage.local import LocalBlobStore
+from services.navigation.adapters.gateway import GatewayDoor, GatewayStudies
+from services.navigation.adapters.lock import FileLock
+from services.navigation.adapters.material import TheatreMaterial
+from services.navigation.adapters.poses import PoseFolders
+from services.navigation.adapters.results import DurableResults, SpoolRelay
+from services.navigation.adapters.stages import GrpcStages
+from services.navigation.entrypoints.rpc import NavigationServicer
+from services.navigation.entrypoints.server import serving
+from services.navigation.handlers.incoming import Patience
+from services.navigation.handlers.registry import Place, Registry
+from services.navigation.handlers.series import SeriesWork
+from services.navigation.handlers.session import Bounds, SessionPorts
+from services.navigation.settings import NavigationSettings
+
+_ENDPOINTS = {Stage.PREPARE: "theatre_preprocessing", Stage.SEGMENT: "theatre_fusion_segmentation"}
+POSES = "navigation_poses"
+MEMORY_S = 2.0
+
+
+def run(process: Process) -> None:
+    """Serves until the process is asked to stop. Raises SettingsError on settings that must not be served."""
+    settings = load(NavigationSettings, "navigation", process.environ)
+    tls = load(TlsSettings, "tls", process.environ)
+    asyncio.run(_serve(process, settings, tls))
+
+
+async def _serve(process: Process, settings: NavigationSettings, tls: TlsSettings) -> None:
+    drain = asyncio.Event()
+    _forward(process.stop, asyncio.get_running_loop(), drain)
+    async with AsyncExitStack() as stack:
+        parts = await _wired(process, settings, tls, stack)
+        servicer = NavigationServicer(parts.registry, process.clock, process.metrics)
+        port = await stack.enter_async_context(serving(servicer, settings, tls, drain))
+        parts.place.listens_on(settings.advertised or f"{settings.host}:{port}")
+        checks = {"sessions": lambda: not parts.registry.draining}
+        probes = HealthServer(process.metrics.registry, checks, settings.health_host, settings.health_port)
+        stack.enter_context(probes)
+        addresses = {"grpc": f"{settings.host}:{port}", "health": probes.address}
+        publish_endpoints(process.home, process.service, addresses)
+        stack.callback(publish_endpoints, process.home, process.service, None)
+        chores = [asyncio.create_task(parts.relay.run()), asyncio.create_task(_measure(process, parts.registry))]
+        await drain.wait()
+        await parts.registry.drain(settings.drain_s)
+        for chore in chores:
+            chore.cancel()
+        await asyncio.gather(*chores, return_exceptions=True)
+        await parts.relay.sweep()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    registry: Registry
+    place: Place
+    relay: SpoolRelay
+
+
+async def _wired(process: Process, settings: NavigationSettings, tls: TlsSettings, stack: AsyncExitStack) -> _Parts:
+    home = process.home
+    theatre_folder = Path("/dev/shm") / f"{home.shm_prefix}-theatre"
+    theatre, ward = LocalBlobStore(theatre_folder), LocalBlobStore(home.blobs)
+    pseudonyms = Pseudonyms(settings.pseudonym_key or home.vault / KEY_FILE)
+    door = GatewayDoor(lambda: settings.gateway or _address(home, "gateway", "theatre"), tls)
+    stack.push_async_callback(door.close)
+    stages = GrpcStages(_stage_address(home, settings), tls)
+    stack.push_async_callback(stages.close)
+    poses = PoseFolders(theatre_folder / "poses", process.clock)
+    stack.callback(poses.close)
+    material = TheatreMaterial(theatre, theatre_folder / "uploads", pseudonyms)
+    spool = home.root / "navigation" / "spool"
+    ports = SessionPorts(
+        work=SeriesWork(stages, material, process.clock),
+        material=material,
+        poses=poses,
+        results=DurableResults(theatre, ward, spool),
+        lock=FileLock(home.theatre_lock, process.metrics),
+        clock=process.clock,
+        metrics=process.metrics,
+        turn=asyncio.Semaphore(settings.series_at_once),
+        bounds=_bounds(settings),
+    )
+    place = Place(
+        boot=secrets.token_hex(8),
+        poses_address=lambda: settings.poses_advertised or _address(home, POSES, "grpc") or "",
+    )
+    studies = GatewayStudies(door, ward, theatre)
+    registry = Registry(place, studies, ports, settings.sessions, lambda address: _alive(address, tls))
+    return _Parts(registry=registry, place=place, relay=SpoolRelay(spool, door, process.metrics))
+
+
+def _bounds(settings: NavigationSettings) -> Bounds:
+    return Bounds(
+        series_bytes=settings.series_bytes,
+        session_bytes=settings.session_bytes,
+        answer_bytes=settings.answer_bytes,
+        patience=Patience(lock_s=settings.silent_s, upload_s=settings.upload_expires_s),
+        remembered_s=settings.remembered_s,
+    )
+
+
+def _stage_address(home: Home, settings: NavigationSettings) -> Callable[[Stage], str | None]:
+    stated = {Stage.PREPARE: settings.preparation, Stage.SEGMENT: settings.segmentation}
+    return lambda stage: stated[stage] or _address(home, _ENDPOINTS[stage], "grpc")
+
+
+def _address(home: Home, service: str, door: str) -> str | None:
+    return read_endpoints(home).get(service, {}).get(door)
+
+
+async def _alive(address: str, tls: TlsSettings) -> bool:
+    """Whether something answers there: a session's other home may be gone."""
+    async with aio_channel(address, tls) as channel:
+        try:
+            await asyncio.wait_for(channel.channel_ready(), timeout=1.0)
+        except TimeoutError:
+            return False
+    return True
+
+
+async def _measure(process: Process, registry: Registry) -> None:
+    while True:
+        process.metrics.navigation_memory_bytes.set(sum(session.held_bytes for session in registry.sessions))
+        await asyncio.sleep(MEMORY_S)
+
+
+def _forward(stop: threading.Event, loop: asyncio.AbstractEventLoop, drain: asyncio.Event) -> None:
+    """The process's stop signal, as the loop hears it."""
+
+    def wait() -> None:
+        stop.wait()
+        loop.call_soon_threadsafe(drain.set)
+
+    threading.Thread(target=wait, name="drain", daemon=True).start()

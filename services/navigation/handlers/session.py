@@ -1,0 +1,321 @@
+"""A session of the operating room: one patient, series one after the other, answers that outlive a broken stream.
+
+Belongs to one event loop. A stream attaches and detaches; what runs goes on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from services.core.contracts.errors import GlioServeError
+from services.core.contracts.events import ManifestRef
+from services.core.runtime.clock import Clock
+from services.core.telemetry.metrics import Metrics
+from services.navigation.domain.answer_log import AnswerLog
+from services.navigation.domain.answers import (
+    Answer,
+    Degraded,
+    Fault,
+    Limit,
+    MaskAnswer,
+    Progress,
+    Reason,
+    SeriesCancelled,
+    SeriesRefused,
+    Step,
+)
+from services.navigation.domain.orders import SeriesOrder, Start, checked_order
+from services.navigation.domain.token import Token
+from services.navigation.domain.upload import Upload
+from services.navigation.handlers.counting import count
+from services.navigation.handlers.incoming import Incoming, Patience
+from services.navigation.handlers.series import Anatomy, Job, SeriesWork, Voice
+from services.navigation.ports import Material, Poses, Received, Results, TheatreLock
+
+KEEP_TRIES = 5
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Bytes that a series, a session's series and its answers may take; patience with silence; and how long a session
+    is remembered without a stream (s).
+    """
+
+    series_bytes: int
+    session_bytes: int
+    answer_bytes: int
+    patience: Patience
+    remembered_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPorts:
+    """What every session uses. `turn`: as many series as are computed at the same time on this machine."""
+
+    work: SeriesWork
+    material: Material
+    poses: Poses
+    results: Results
+    lock: TheatreLock
+    clock: Clock
+    metrics: Metrics
+    turn: asyncio.Semaphore
+    bounds: Bounds
+
+
+class TheatreSession:
+    """One session. `ended` is called once, when nobody can come back to it."""
+
+    def __init__(
+        self, token: Token, start: Start, anatomy: Anatomy, ports: SessionPorts, ended: Callable[[TheatreSession], None]
+    ) -> None:
+        self.token = token
+        self.anatomy = anatomy
+        self.log = AnswerLog(ports.bounds.answer_bytes)
+        self.start = start
+        self.closed = asyncio.Event()
+        self.streams = 0
+        self._ports = ports
+        self._ended = ended
+        self._names: set[str] = set()
+        self._incoming: Incoming | None = None
+        self._waiting: list[tuple[Job, ExitStack]] = []
+        self._running: tuple[str, asyncio.Task[None]] | None = None
+        self._chores: set[asyncio.Task[None]] = set()
+        self._expiry: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[None] | None = None
+        ports.poses.opened(token.text())
+
+    def attach(self) -> int:
+        """A stream takes the session up; an older one finds that `streams` has moved on."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        self.streams += 1
+        self.log.wake()
+        return self.streams
+
+    def detach(self, stream: int) -> None:
+        """The stream broke: what runs goes on, and its answers wait."""
+        if stream == self.streams and not self.closed.is_set():
+            self._remember()
+
+    def upload_state(self) -> tuple[str, int]:
+        """The series that is coming in and the chunk that comes next; empty without one."""
+        if self._incoming is None:
+            return "", 0
+        return self._incoming.upload.order.series, self._incoming.upload.next_chunk
+
+    @property
+    def busy(self) -> bool:
+        """True while a series is computed or waits, or a result is being stored."""
+        return self._running is not None or bool(self._waiting) or bool(self._chores)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of series in transit or waiting, and of answers that are kept."""
+        coming = 0 if self._incoming is None else self._incoming.upload.order.total_bytes
+        return coming + sum(job.order.total_bytes for job, _ in self._waiting) + self.log.size
+
+    def header(self, order: SeriesOrder) -> None:
+        """A series begins. Raises Fault."""
+        if order.series in self._names:
+            raise Fault(Reason.SERIES_REPEATED, f"series {order.series} was sent before", "Use a new name.")
+        bounds = self._ports.bounds
+        checked_order(order, bounds.series_bytes)
+        if self._incoming is not None:
+            raise Fault(Reason.SEQUENCE_BROKEN, f"series {self.upload_state()[0]} is not complete", "Send it first.")
+        if self.held_bytes + order.total_bytes > bounds.session_bytes:
+            raise Fault(
+                Reason.MEMORY_FULL,
+                f"the session holds {self.held_bytes} bytes already",
+                "Wait for the answers to earlier series.",
+            )
+        self._names.add(order.series)
+        upload = Upload(order, self._ports.material.uploads(self.token.session, order.series))
+        self._incoming = Incoming(upload, self._ports.lock, bounds.patience, self._lost)
+        if order.anatomy_changed:
+            self._ports.poses.outdated(self.token.text())
+
+    def chunk(self, series: str, sequence: int, data: bytes, crc32c: int) -> None:
+        """The next chunk. Chunks of a series that was refused or cancelled are passed over. Raises Fault."""
+        incoming = self._coming(series)
+        if incoming is None:
+            return
+        try:
+            incoming.add(sequence, data, crc32c)
+        except Fault:
+            self._drop()
+            raise
+
+    def complete(self, series: str, sha256: bytes) -> None:
+        """The last chunk was added. Raises Fault."""
+        incoming = self._coming(series)
+        if incoming is None:
+            return
+        try:
+            digest, lock = incoming.finish(sha256)
+        except Fault:
+            self._drop()
+            raise
+        self._incoming = None
+        upload = incoming.upload
+        job = Job(order=upload.order, digest=digest, files=upload.files, arrived=self._ports.clock.monotonic())
+        self._waiting.append((job, lock))
+        self._say(Progress(series=series, step=Step.RECEIVED if self._running is None else Step.WAITING))
+        self._next()
+
+    def cancel(self, series: str) -> None:
+        """The series is not wanted any more. Raises Fault for one that is not there."""
+        if series not in self._names:
+            raise Fault(Reason.SERIES_UNKNOWN, f"there is no series {series[:64]}")
+        if self.upload_state()[0] == series:
+            self._drop()
+        elif self._running is not None and self._running[0] == series:
+            self._running[1].cancel()
+        elif (place := self._place(series)) is not None:
+            self._waiting.pop(place)[1].close()
+        else:
+            return  # it has its last word already
+        self._say(SeriesCancelled(series=series))
+
+    def reprioritise(self, series: str) -> None:
+        """The series is computed next. Raises Fault for one that does not wait."""
+        place = self._place(series)
+        if place is None:
+            raise Fault(Reason.SERIES_UNKNOWN, f"series {series[:64]} does not wait")
+        self._waiting.insert(0, self._waiting.pop(place))
+
+    def refuse(self, series: str, fault: Fault) -> None:
+        """Says that a series, or something asked of one, cannot be."""
+        self._say(SeriesRefused(series=series, limit=fault.limit()))
+
+    async def close(self) -> None:
+        """Ends the session: what runs is cancelled; what it holds is freed once its results are stored."""
+        if self.closed.is_set():
+            return
+        self.closed.set()
+        self.log.wake()
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._drop()
+        for _, lock in self._waiting:
+            lock.close()
+        self._waiting.clear()
+        if self._running is not None:
+            self._running[1].cancel()
+        self._ended(self)
+        self._ports.poses.forget(self.token.text())
+        while self._chores or self._running is not None:
+            await self._a_while()
+        await asyncio.to_thread(self._ports.material.forget, self.token.session)
+
+    async def idle(self) -> None:
+        """Returns once nothing runs, waits or is being stored."""
+        while self.busy:
+            await self._a_while()
+
+    async def _a_while(self) -> None:
+        tasks = [*self._chores, *([self._running[1]] if self._running else [])]
+        if tasks:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0)
+
+    def _coming(self, series: str) -> Incoming | None:
+        if self._incoming is not None and self._incoming.upload.order.series == series:
+            return self._incoming
+        if series in self._names:
+            return None
+        raise Fault(Reason.SERIES_UNKNOWN, f"there was no header of series {series[:64]}")
+
+    def _place(self, series: str) -> int | None:
+        return next((n for n, (job, _) in enumerate(self._waiting) if job.order.series == series), None)
+
+    def _drop(self) -> None:
+        if self._incoming is not None:
+            self._incoming.drop()
+            self._incoming = None
+
+    def _lost(self) -> None:
+        series, _ = self.upload_state()
+        self._drop()
+        self.refuse(series, Fault(Reason.UPLOAD_SILENT, "no chunk came for too long", "Send the series again."))
+
+    def _next(self) -> None:
+        if self._running is not None or not self._waiting or self.closed.is_set():
+            return
+        job, lock = self._waiting.pop(0)
+        task = asyncio.create_task(self._answer(job, lock), name=f"series {job.digest}")
+        self._running = (job.order.series, task)
+
+        def over(task: asyncio.Task[None]) -> None:
+            lock.close()
+            self._running = None
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.error("theatre.unexpected", exc_info=error)
+                self._say(self._broken(job))
+            self._next()
+
+        task.add_done_callback(over)
+
+    async def _answer(self, job: Job, lock: ExitStack) -> None:
+        voice = Voice(say=self._say, shown=self._show, keep=self._keep)
+        await self._ports.work.answer(job, self.anatomy, self.start.wanted, voice, self._ports.turn)
+        lock.close()
+
+    def _broken(self, job: Job) -> Degraded:
+        limit = Limit(reason=Reason.INFERENCE_FAILED, message="an unexpected error; the log has the place")
+        return Degraded(
+            series=job.order.series,
+            series_digest=job.digest,
+            limit=limit,
+            best=self.anatomy.last_mask,
+            answered_by=job.due,
+        )
+
+    def _say(self, answer: Answer) -> None:
+        self.log.add(answer)
+        count(self._ports.metrics, answer, self._ports.clock.monotonic())
+
+    def _show(self, answer: MaskAnswer) -> None:
+        self._chore(self._ports.poses.show(self.token.text(), answer, self._ports.clock.monotonic()))
+
+    def _keep(self, received: Received, result: ManifestRef) -> None:
+        self._chore(self._kept(received, result))
+
+    async def _kept(self, received: Received, result: ManifestRef) -> None:
+        for attempt in range(1, KEEP_TRIES + 1):
+            try:
+                await asyncio.to_thread(self._ports.results.keep, self.anatomy.study, received, result)
+            except GlioServeError as error:
+                log.exception(
+                    "theatre.not_stored", extra={"code": error.code, "run_id": result.run_id, "attempt": attempt}
+                )
+                await asyncio.sleep(attempt)
+            else:
+                return
+
+    def _chore(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._chores.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._chores.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.error("theatre.chore_failed", exc_info=error)
+
+        task.add_done_callback(done)
+
+    def _remember(self) -> None:
+        def over() -> None:
+            if self.busy:
+                self._remember()  # the answers wait for the token after the last of them
+            else:
+                self._closing = asyncio.get_running_loop().create_task(self.close())
+
+        self._expiry = asyncio.get_running_loop().call_later(self._ports.bounds.remembered_s, over)
