@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 bin := .venv/bin
 
-.PHONY: help setup demo test servers lint protos lock bench load capacity chaos evaluate learning gpu cluster-test
+.PHONY: help setup demo test servers lint chart protos lock bench load capacity chaos evaluate learning gpu cluster-test
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
@@ -24,6 +24,10 @@ lint: setup     ## format, lint, types, import rules, protos, spelling
 	@$(bin)/lint-imports
 	@cd protos && ../$(bin)/buf lint && ../$(bin)/buf breaking --against release.binpb
 	@$(bin)/codespell
+
+chart: setup    ## lint the Helm chart, render every value set, check schemas and invariants
+	@sh tests/servers/install_helm.sh
+	@GLIOSERVE_REQUIRE=helm $(bin)/python -m pytest tests/chart $(ARGS)
 
 protos: setup   ## write protos/gen again from the .proto files
 	@bash protos/generate.sh

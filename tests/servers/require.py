@@ -10,11 +10,13 @@ from typing import Literal
 
 import pytest
 
-Server = Literal["cluster", "dicom3tools", "kafka", "triton"]
+Server = Literal["cluster", "dicom3tools", "helm", "kafka", "prometheus", "triton"]
 COMMANDS: dict[Server, str] = {
     "cluster": "make cluster-test",
     "dicom3tools": "make servers",
+    "helm": "make chart",
     "kafka": "make servers",
+    "prometheus": "make servers",
     "triton": "make setup",
 }
 
