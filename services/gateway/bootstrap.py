@@ -31,6 +31,7 @@ from services.core.runtime.home import publish_endpoints
 from services.core.runtime.process import Process
 from services.core.runtime.settings import SettingsError, affects_result, load
 from services.core.security.exposure import require_protection
+from services.core.security.tls import TlsSettings
 from services.core.security.tokens import BearerTokens
 from services.core.storage.local import LocalBlobStore
 from services.gateway.adapters.database import Database, open_sqlite
@@ -49,6 +50,7 @@ from services.gateway.entrypoints.http_api import create_app
 from services.gateway.entrypoints.loops import OutcomeDoor, Sweeper
 from services.gateway.entrypoints.pages import pages_router
 from services.gateway.entrypoints.server import Binding, HttpServer
+from services.gateway.entrypoints.theatre_rpc import TheatreDoor, TheatreServicer
 from services.gateway.handlers.background import OutboxRelay, Reconciler
 from services.gateway.handlers.intake import IntakePorts, close_quiet_studies
 from services.gateway.handlers.progress import FlowPorts
@@ -94,6 +96,9 @@ def run(process: Process) -> None:
             stack.enter_context(listener)
             all_checks["dicom"] = listener.serving
             doors["dicom"] = listener.address
+        if theatre := theatre_door(process, gateway):
+            stack.enter_context(theatre)
+            doors["theatre"] = theatre.address
         probes = HealthServer(process.metrics.registry, all_checks, settings.health_host, settings.health_port)
         stack.enter_context(probes)
         publish_endpoints(process.home, process.service, {**doors, "health": probes.address})
@@ -176,6 +181,16 @@ def dicom_listener(gateway: Gateway) -> DicomListener | None:
         drain_s=gateway.settings.drain_s,
     )
     return DicomListener(listening, gateway.context)
+
+
+def theatre_door(process: Process, gateway: Gateway) -> TheatreDoor | None:
+    """The internal door of the operating room, or None where gRPC has neither certificates nor leave for plain text."""
+    tls = load(TlsSettings, "tls", process.environ)
+    if tls.certificate is None and not tls.plain:
+        return None
+    context, settings = gateway.context, gateway.settings
+    servicer = TheatreServicer(context.views, context.intake.flow)
+    return TheatreDoor(servicer, tls, settings.theatre_host, settings.theatre_port)
 
 
 def _dicom_tls(settings: DicomSettings) -> ssl.SSLContext | None:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from services.core.contracts.enums import Completeness, Lane, Modality, Verdict
-from services.core.contracts.events import BlobRef, ManifestRef, StageOutcome, StageRequest
+from services.core.contracts.events import BlobRef, ManifestRef, StageOutcome, StageRequest, StudyRef
 from services.core.contracts.ids import JsonValue, PatientKey, StudyKey
 from services.gateway.domain.history import HistoryEvent, HistoryRow
 from services.gateway.domain.identity import Identity, StudyModule
@@ -31,6 +31,18 @@ class ResultRow:
     completeness: Completeness
     verdict: Verdict
     outputs: Mapping[str, BlobRef]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntraoperativeRow:
+    """A mask of the operating room. `study` is the version that its session started with, or one of its own."""
+
+    study: StudyRef
+    manifest: ManifestRef
+    completeness: Completeness
+    verdict: Verdict
+    acquired_at: str | None
     created_at: datetime
 
 
@@ -76,6 +88,9 @@ class Transaction(Protocol):
 
     def add_result(self, row: ResultRow) -> None:
         """Records a report; the highest revision of the current version is the current result."""
+
+    def add_intraoperative(self, row: IntraoperativeRow) -> bool:
+        """Records a mask of the operating room; False when its run is recorded already."""
 
     def add_history(
         self, study: StudyKey, version: int, event: HistoryEvent, now: datetime, **detail: JsonValue
@@ -225,6 +240,9 @@ class Views(Protocol):
 
     def history(self, study: StudyKey, after: int = 0) -> list[HistoryRow]:
         """Rows of the history after a number, oldest first."""
+
+    def intraoperative(self, study: StudyKey) -> list[IntraoperativeRow]:
+        """Masks of the operating room, oldest first."""
 
     def last_change(self, study: StudyKey) -> int:
         """Number of the newest history row; 0 when there is none."""

@@ -56,6 +56,10 @@ class GatewaySettings(ServiceSettings):
 
     host: str = Field(default="127.0.0.1", description="Any other than loopback needs TLS and tokens.")
     port: int = Field(default=0, ge=0, le=65535, description="0 takes a free one; see endpoints.json.")
+    theatre_host: str = Field(
+        default="127.0.0.1", description="The operating room's internal gRPC door; needs GLIOSERVE_TLS__*."
+    )
+    theatre_port: int = Field(default=0, ge=0, le=65535, description="0 takes a free one.")
     health_host: str = Field(default="127.0.0.1", description="Health and metrics: plain HTTP, no study data.")
     health_port: int = Field(default=0, ge=0, le=65535, description="0 takes a free one.")
     tls_certificate: Path | None = Field(default=None, description="PEM file of the certificate chain.")

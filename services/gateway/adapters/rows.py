@@ -9,14 +9,14 @@ from sqlalchemy import Row
 
 from services.core.contracts.documents import from_document, to_document
 from services.core.contracts.enums import Completeness, Lane, Modality, Verdict
-from services.core.contracts.events import BlobRef, ManifestRef
+from services.core.contracts.events import BlobRef, ManifestRef, StudyRef
 from services.core.contracts.facts import Source
 from services.core.contracts.ids import PatientKey, StudyKey
 from services.core.contracts.wire import decode_outcome, decode_request
 from services.gateway.domain.history import HistoryEvent, HistoryRow
 from services.gateway.domain.intake import Instance, StudyRow
 from services.gateway.domain.records import RequestRecord, StudyRecord
-from services.gateway.ports import ResultRow
+from services.gateway.ports import IntraoperativeRow, ResultRow
 
 PENDING = "pending"
 
@@ -78,6 +78,18 @@ def result_row(row: Row[Any]) -> ResultRow:
         completeness=Completeness(row.completeness),
         verdict=Verdict(row.verdict),
         outputs={name: from_document(BlobRef, blob) for name, blob in row.outputs.items()},
+        created_at=row.created_at,
+    )
+
+
+def intraoperative_row(row: Row[Any]) -> IntraoperativeRow:
+    """A row of `intraoperative`."""
+    return IntraoperativeRow(
+        study=StudyRef(patient=PatientKey(row.patient), study=StudyKey(row.study), version=row.version),
+        manifest=manifest_from(row.manifest),
+        completeness=Completeness(row.completeness),
+        verdict=Verdict(row.verdict),
+        acquired_at=row.acquired_at,
         created_at=row.created_at,
     )
 

@@ -93,6 +93,19 @@ results = Table(
     Column("outputs", JSON, nullable=False),
     Column("created_at", UtcTime, nullable=False),
 )
+intraoperative = Table(  # what the theatre found; no version, no run of the ward
+    "intraoperative",
+    metadata,
+    Column("run_id", String(36), primary_key=True),
+    Column("study", String(36), nullable=False, index=True),  # may be one that only the theatre knows
+    Column("patient", String(32), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("manifest", JSON, nullable=False),
+    Column("completeness", String(16), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("acquired_at", String(32)),
+    Column("created_at", UtcTime, nullable=False),
+)
 history = Table(
     "history",
     metadata,

@@ -25,7 +25,7 @@ from services.gateway.adapters.rows import PENDING, manifest_to
 from services.gateway.adapters.state_intake import IntakeRows
 from services.gateway.domain.history import HistoryEvent
 from services.gateway.domain.records import PatientRecord
-from services.gateway.ports import OutboxRow, PendingRequest, ResultRow
+from services.gateway.ports import IntraoperativeRow, OutboxRow, PendingRequest, ResultRow
 
 REQUEST_SCHEMA = "glioserve.study.v1.StageRequest"
 
@@ -105,6 +105,26 @@ class SqlTransaction(IntakeRows):
                 created_at=row.created_at,
             )
         )
+
+    def add_intraoperative(self, row: IntraoperativeRow) -> bool:
+        """Records a mask of the operating room; False when its run is recorded already."""
+        table = schema.intraoperative
+        if self._on.execute(select(table.c.run_id).where(table.c.run_id == row.manifest.run_id)).first():
+            return False
+        self._on.execute(
+            insert(table).values(
+                run_id=row.manifest.run_id,
+                study=row.study.study,
+                patient=row.study.patient,
+                version=row.study.version,
+                manifest=manifest_to(row.manifest),
+                completeness=row.completeness,
+                verdict=row.verdict,
+                acquired_at=row.acquired_at,
+                created_at=row.created_at,
+            )
+        )
+        return True
 
     def add_history(
         self, study: StudyKey, version: int, event: HistoryEvent, now: datetime, **detail: JsonValue

@@ -98,4 +98,3 @@ class Vault:
     def close(self) -> None:
         """Closes its database."""
         self._database.close()
-

@@ -10,10 +10,10 @@ from services.core.contracts.ids import StudyKey
 from services.gateway.adapters import schema
 from services.gateway.adapters.database import Database
 from services.gateway.adapters.loading import load_studies
-from services.gateway.adapters.rows import history_row, result_row, study_row
+from services.gateway.adapters.rows import history_row, intraoperative_row, result_row, study_row
 from services.gateway.domain.history import HistoryRow
 from services.gateway.domain.view import state_of
-from services.gateway.ports import ResultRow, StudyView, VersionRow
+from services.gateway.ports import IntraoperativeRow, ResultRow, StudyView, VersionRow
 
 
 class SqlViews:
@@ -51,6 +51,13 @@ class SqlViews:
         with self._database.read() as connection:
             rows = connection.execute(select(schema.history).where(mine).order_by(schema.history.c.seq))
             return [history_row(row) for row in rows]
+
+    def intraoperative(self, study: StudyKey) -> list[IntraoperativeRow]:
+        """Masks of the operating room, oldest first."""
+        table = schema.intraoperative
+        asked = select(table).where(table.c.study == study).order_by(table.c.created_at, table.c.run_id)
+        with self._database.read() as connection:
+            return [intraoperative_row(row) for row in connection.execute(asked)]
 
     def last_change(self, study: StudyKey) -> int:
         """Number of the newest history row; 0 when there is none."""

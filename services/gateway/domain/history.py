@@ -22,6 +22,7 @@ class HistoryEvent(StrEnum):
     SENT_AGAIN = "stage.sent_again"
     FINISHED = "stage.finished"
     RESULT = "result.current"
+    THEATRE = "theatre.mask"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from services.core.contracts.facts import Source
 from services.gateway.domain.history import HistoryEvent, HistoryRow
 from services.gateway.domain.view import StageStatus, StageView, StudyState, stages_of, state_of
 from services.gateway.handlers.intake import Accepted
-from services.gateway.ports import ResultRow, StudyView, VersionRow
+from services.gateway.ports import IntraoperativeRow, ResultRow, StudyView, VersionRow
 
 
 class ProblemOfStage(BaseModel):
@@ -81,10 +81,22 @@ class VersionDocument(BaseModel):
     created_at: datetime
 
 
+class IntraoperativeDocument(BaseModel):
+    """A mask of the operating room. It is no result of the study's version and never changes one."""
+
+    run_id: str
+    version: int = Field(description="The version that its session started with.")
+    completeness: Completeness
+    verdict: Verdict
+    acquired_at: str | None
+    recorded_at: datetime
+
+
 class StudyDetail(StudyDocument):
-    """A study with its versions."""
+    """A study with its versions and the masks of the operating room."""
 
     versions: list[VersionDocument]
+    intraoperative: list[IntraoperativeDocument]
 
 
 class StudyList(BaseModel):
@@ -174,10 +186,21 @@ def accepted_document(view: StudyView, accepted: Accepted) -> AcceptedDocument:
     return AcceptedDocument(**study_document(view).model_dump(), upload=upload)
 
 
-def study_detail(view: StudyView, versions: list[VersionRow]) -> StudyDetail:
-    """A study with its versions."""
+def study_detail(view: StudyView, versions: list[VersionRow], masks: list[IntraoperativeRow]) -> StudyDetail:
+    """A study with its versions and the masks of the operating room."""
     told = [VersionDocument(version=v.version, instances=v.instances, created_at=v.created_at) for v in versions]
-    return StudyDetail(**study_document(view).model_dump(), versions=told)
+    found = [
+        IntraoperativeDocument(
+            run_id=row.manifest.run_id,
+            version=row.study.version,
+            completeness=row.completeness,
+            verdict=row.verdict,
+            acquired_at=row.acquired_at,
+            recorded_at=row.created_at,
+        )
+        for row in masks
+    ]
+    return StudyDetail(**study_document(view).model_dump(), versions=told, intraoperative=found)
 
 
 def history_document(study: str, rows: list[HistoryRow]) -> HistoryDocument:

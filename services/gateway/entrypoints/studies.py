@@ -44,7 +44,8 @@ def list_studies(
 def get_study(study: str, context: Context) -> StudyDetail:
     """State, stages with their times, current result, versions."""
     view = known_study(context, study)
-    return study_detail(view, context.views.versions(view.row.study))
+    key = view.row.study
+    return study_detail(view, context.views.versions(key), context.views.intraoperative(key))
 
 
 @router.get("/studies/{study}/history", response_model=HistoryDocument, responses=UNKNOWN)
