@@ -10,13 +10,15 @@ from typing import Literal
 
 import pytest
 
-Server = Literal["cluster", "dicom3tools", "helm", "kafka", "prometheus", "triton"]
+Server = Literal["cluster", "dicom3tools", "helm", "kafka", "postgres", "prometheus", "s3", "triton"]
 COMMANDS: dict[Server, str] = {
     "cluster": "make cluster-test",
     "dicom3tools": "make servers",
     "helm": "make chart",
     "kafka": "make servers",
+    "postgres": "make servers",
     "prometheus": "make servers",
+    "s3": "make servers",
     "triton": "make setup",
 }
 
