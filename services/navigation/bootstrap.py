@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from services.core.contracts.enums import Stage
 from services.core.runtime.health import HealthServer
@@ -17,6 +16,7 @@ from services.core.runtime.process import Process
 from services.core.runtime.settings import load
 from services.core.security.pseudonym import KEY_FILE, Pseudonyms
 from services.core.security.tls import TlsSettings, aio_channel
+from services.core.storage.bounded import BoundedBlobStore, Budget
 from services.core.storage.local import LocalBlobStore
 from services.navigation.adapters.gateway import GatewayDoor, GatewayStudies
 from services.navigation.adapters.lock import FileLock
@@ -58,7 +58,7 @@ async def _serve(process: Process, settings: NavigationSettings, tls: TlsSetting
         addresses = {"grpc": f"{settings.host}:{port}", "health": probes.address}
         publish_endpoints(process.home, process.service, addresses)
         stack.callback(publish_endpoints, process.home, process.service, None)
-        chores = [asyncio.create_task(parts.relay.run()), asyncio.create_task(_measure(process, parts.registry))]
+        chores = [asyncio.create_task(parts.relay.run()), asyncio.create_task(_measure(process, parts))]
         await drain.wait()
         await parts.registry.drain(settings.drain_s)
         for chore in chores:
@@ -72,20 +72,24 @@ class _Parts:
     registry: Registry
     place: Place
     relay: SpoolRelay
+    material: TheatreMaterial
 
 
 async def _wired(process: Process, settings: NavigationSettings, tls: TlsSettings, stack: AsyncExitStack) -> _Parts:
     home = process.home
-    theatre_folder = Path("/dev/shm") / f"{home.shm_prefix}-theatre"
-    theatre, ward = LocalBlobStore(theatre_folder), LocalBlobStore(home.blobs)
+    theatre = BoundedBlobStore(home.theatre, Budget(total=settings.store_bytes, session=settings.session_bytes))
+    ward = LocalBlobStore(home.blobs)
     pseudonyms = Pseudonyms(settings.pseudonym_key or home.vault / KEY_FILE)
     door = GatewayDoor(lambda: settings.gateway or _address(home, "gateway", "theatre"), tls)
     stack.push_async_callback(door.close)
     stages = GrpcStages(_stage_address(home, settings), tls)
     stack.push_async_callback(stages.close)
-    poses = PoseFolders(theatre_folder / "poses", process.clock)
+    for left in theatre.sessions():  # of a start that ended without a word
+        theatre.release(left)
+    poses = PoseFolders(home.theatre_poses, process.clock)
+    poses.clear()
     stack.callback(poses.close)
-    material = TheatreMaterial(theatre, theatre_folder / "uploads", pseudonyms)
+    material = TheatreMaterial(theatre, home.theatre, pseudonyms)
     spool = home.root / "navigation" / "spool"
     ports = SessionPorts(
         work=SeriesWork(stages, material, process.clock),
@@ -104,7 +108,7 @@ async def _wired(process: Process, settings: NavigationSettings, tls: TlsSetting
     )
     studies = GatewayStudies(door, ward, theatre)
     registry = Registry(place, studies, ports, settings.sessions, lambda address: _alive(address, tls))
-    return _Parts(registry=registry, place=place, relay=SpoolRelay(spool, door, process.metrics))
+    return _Parts(registry=registry, place=place, relay=SpoolRelay(spool, door, process.metrics), material=material)
 
 
 def _bounds(settings: NavigationSettings) -> Bounds:
@@ -136,9 +140,10 @@ async def _alive(address: str, tls: TlsSettings) -> bool:
     return True
 
 
-async def _measure(process: Process, registry: Registry) -> None:
+async def _measure(process: Process, parts: _Parts) -> None:
     while True:
-        process.metrics.navigation_memory_bytes.set(sum(session.held_bytes for session in registry.sessions))
+        held = sum(session.held_bytes for session in parts.registry.sessions)
+        process.metrics.navigation_memory_bytes.set(held + await asyncio.to_thread(parts.material.held_bytes))
         await asyncio.sleep(MEMORY_S)
 
 

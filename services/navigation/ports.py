@@ -14,6 +14,7 @@ from services.core.contracts.ids import BlobDigest, PatientKey
 from services.core.contracts.manifest import Manifest
 from services.navigation.domain.answers import MaskAnswer, MaskKind
 from services.navigation.domain.orders import SeriesOrder
+from services.navigation.domain.pose_state import Surroundings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +29,14 @@ class KnownStudy:
 class StudySource(Protocol):
     """The gateway's internal door."""
 
-    async def study(self, study: str) -> KnownStudy:
+    async def study(self, study: str, session: str) -> KnownStudy:
         """Asks once and copies what was prepared. Raises Fault STUDY_UNKNOWN, Transient when the gateway is away."""
 
 
 class Stages(Protocol):
     """The theatre's own preparation and segmentation."""
 
-    async def run(self, request: StageRequest, within_s: float) -> StageOutcome:
+    async def run(self, request: StageRequest, session: str, within_s: float) -> StageOutcome:
         """Runs a stage. Cancelling the task cancels the run. Raises Transient, Permanent or Refused."""
 
 
@@ -57,6 +58,15 @@ class Received:
 class Material(Protocol):
     """Series and results in the theatre's store. Its calls block: run them in a thread."""
 
+    def begin(self, session: str) -> None:
+        """Makes room for a session."""
+
+    def within(self, session: str) -> AbstractContextManager[None]:
+        """What this context (and the tasks and threads that it starts) reads and writes is the session's."""
+
+    def held_bytes(self) -> int:
+        """Memory that all sessions take."""
+
     def uploads(self, session: str, series: str) -> Path:
         """An empty folder for the files of a series."""
 
@@ -69,6 +79,9 @@ class Material(Protocol):
     def answer(self, kind: MaskKind, received: Received, prepared: Manifest, outcome: StageOutcome) -> MaskAnswer:
         """The mask of a segmentation run, in the frame of the series. Raises Permanent."""
 
+    def around(self, prepared: Manifest, coarse: StageOutcome) -> Surroundings:
+        """Brain and tumour probability in the box of a coarse run's masks. Raises Permanent, Transient."""
+
     def forget(self, session: str) -> None:
         """Frees everything that a session holds."""
 
@@ -76,7 +89,7 @@ class Material(Protocol):
 class Poses(Protocol):
     """What the pose process reads."""
 
-    async def show(self, token: str, answer: MaskAnswer, registered_at: float) -> None:
+    async def show(self, token: str, answer: MaskAnswer, around: Surroundings) -> None:
         """Distance fields of a mask; returns when they are there."""
 
     def outdated(self, token: str) -> None:

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - POSIX shared memory on Linux, not a temporary file
+
 
 @dataclass(frozen=True, slots=True)
 class Home:
@@ -67,6 +69,16 @@ class Home:
     def shm_prefix(self) -> str:
         """Start of every name this home uses under /dev/shm."""
         return f"glioserve-{hashlib.sha256(str(self.root.resolve()).encode()).hexdigest()[:12]}"
+
+    @property
+    def theatre(self) -> Path:
+        """The operating room's store, in memory: nothing of a session is durable before its final mask."""
+        return SHARED_MEMORY / f"{self.shm_prefix}-theatre"
+
+    @property
+    def theatre_poses(self) -> Path:
+        """What the pose process maps, in memory: one folder a session."""
+        return SHARED_MEMORY / f"{self.shm_prefix}-poses"
 
     def prepare(self) -> None:
         """Creates the folders; what may hold identity (vault, uploads) is for the owner only."""

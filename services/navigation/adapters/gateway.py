@@ -16,7 +16,7 @@ from services.core.contracts.events import BlobRef, ManifestRef
 from services.core.contracts.wire import manifest_ref_from_proto, study_ref_from_proto
 from services.core.runtime.stage import read_manifest, store_manifest
 from services.core.security.tls import RenewedChannel, TlsSettings
-from services.core.storage.port import BlobStore
+from services.core.storage.port import BlobStore, SessionStore
 from services.navigation.domain.answers import Fault, Reason
 from services.navigation.ports import KnownStudy
 
@@ -32,7 +32,7 @@ class GatewayDoor:
         self._tls = tls
         self._channel: tuple[str, RenewedChannel] | None = None
 
-    async def stub(self) -> "theatre_service_pb2_grpc.TheatreServiceAsyncStub":
+    async def stub(self) -> theatre_service_pb2_grpc.TheatreServiceAsyncStub:
         """Raises Transient while the gateway is away."""
         address = self._address_of()
         if address is None:
@@ -52,12 +52,12 @@ class GatewayDoor:
 class GatewayStudies:
     """The port `StudySource`: asks the gateway and copies what was prepared into the theatre's store."""
 
-    def __init__(self, door: GatewayDoor, ward: BlobStore, theatre: BlobStore) -> None:
+    def __init__(self, door: GatewayDoor, ward: BlobStore, theatre: SessionStore) -> None:
         self._door = door
         self._ward = ward
         self._theatre = theatre
 
-    async def study(self, study: str) -> KnownStudy:
+    async def study(self, study: str, session: str) -> KnownStudy:
         """Raises Fault STUDY_UNKNOWN, Transient when the gateway or the store is away."""
         stub = await self._door.stub()
         try:
@@ -68,7 +68,8 @@ class GatewayStudies:
             raise Transient("GATEWAY_AWAY", f"the gateway did not answer: {error.code().name}") from error
         refs = [manifest_ref_from_proto(ref) for ref in answer.manifests]
         prepared = next((ref for ref in refs if ref.role == "prepare"), None)
-        modalities = () if prepared is None else await asyncio.to_thread(self._copied, prepared)
+        with self._theatre.within(session):
+            modalities = () if prepared is None else await asyncio.to_thread(self._copied, prepared)
         return KnownStudy(study=study_ref_from_proto(answer.study), prepared=prepared, modalities=modalities)
 
     def _copied(self, prepared: ManifestRef) -> tuple[Modality, ...]:

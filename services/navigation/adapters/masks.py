@@ -12,11 +12,13 @@ from services.core.contracts.errors import Permanent
 from services.core.contracts.events import StageOutcome
 from services.core.contracts.facts import PrepareFacts, SegmentFacts
 from services.core.contracts.manifest import Manifest
+from services.core.imaging.labels import Label
 from services.core.imaging.volume import Volume
 from services.core.runtime.stage import read_manifest
 from services.core.runtime.stage_inputs import facts_of, volume_of
 from services.core.storage.port import BlobStore
 from services.navigation.domain.answers import Limit, Mask, MaskAnswer, MaskKind, Reason, said
+from services.navigation.domain.pose_state import BoxField, Surroundings, tumour_probability
 from services.navigation.ports import Received
 
 FAST = 1
@@ -59,6 +61,19 @@ def mask_answer(
         unavailable=unavailable(prepared),
         acquired_at=received.acquired_at,
     )
+
+
+def surroundings(blobs: BlobStore, prepared: Manifest, coarse: StageOutcome) -> Surroundings:
+    """Brain and tumour probability in the box of a coarse run's masks. Raises as `mask_answer`."""
+    if coarse.manifest is None:
+        raise Permanent("NO_RESULT", "a segmentation ended without a result")
+    manifest = read_manifest(blobs, coarse.manifest)
+    brain = BoxField.packed(volume_of(blobs, prepared, "brain_mask").data)
+    names = [f"evidence/{label.name.lower()}" for label in Label]
+    if any(name not in manifest.outputs for name in names):
+        return Surroundings(brain=brain, tumour=None)
+    evidence = np.stack([volume_of(blobs, manifest, name).data for name in names])
+    return Surroundings(brain=brain, tumour=BoxField.packed(tumour_probability(evidence)))
 
 
 def unavailable(prepared: Manifest) -> tuple[Modality, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from services.core.contracts.documents import to_document
@@ -17,27 +18,40 @@ from services.core.imaging.dicom_file import stated_instance
 from services.core.imaging.dicom_header import inspect_dicom
 from services.core.runtime.stage import read_manifest, store_manifest
 from services.core.security.pseudonym import Pseudonyms
-from services.core.storage.port import BlobStore
-from services.navigation.adapters.masks import mask_answer
+from services.core.storage.port import SessionStore
+from services.navigation.adapters.masks import mask_answer, surroundings
 from services.navigation.domain.answers import Fault, MaskAnswer, MaskKind, Reason
 from services.navigation.domain.orders import Format, SeriesOrder
+from services.navigation.domain.pose_state import Surroundings
 from services.navigation.ports import Received
 
-INTAKE = "intake"
+INTAKE, INCOMING = "intake", "incoming"
 NIFTI_MEDIA_TYPE, DICOM_MEDIA_TYPE = "application/vnd.nifti", "application/dicom"
 
 
 class TheatreMaterial:
-    """The port `Material` over a blob store; `folder` is memory-backed too and takes what is coming in."""
+    """The port `Material` over the store below `root`; what is coming in lies beside a session's blobs."""
 
-    def __init__(self, blobs: BlobStore, folder: Path, pseudonyms: Pseudonyms) -> None:
+    def __init__(self, blobs: SessionStore, root: Path, pseudonyms: Pseudonyms) -> None:
         self._blobs = blobs
-        self._folder = folder
+        self._root = root
         self._pseudonyms = pseudonyms
+
+    def begin(self, session: str) -> None:
+        """Makes room for a session."""
+        self._blobs.begin(session)
+
+    def within(self, session: str) -> AbstractContextManager[None]:
+        """What this context reads and writes is the session's."""
+        return self._blobs.within(session)
+
+    def held_bytes(self) -> int:
+        """Memory that all sessions take."""
+        return self._blobs.used_bytes()
 
     def uploads(self, session: str, series: str) -> Path:
         """A place for the files of a series."""
-        return self._folder / session / series
+        return self._root / session / INCOMING / series
 
     def received(self, order: SeriesOrder, files: Sequence[Path], digest: BlobDigest, study: StudyRef) -> Received:
         """Files to blobs and an intake manifest; the files go. The same series gives the same manifest."""
@@ -82,9 +96,13 @@ class TheatreMaterial:
         """The mask of a segmentation run, in the frame of the series."""
         return mask_answer(self._blobs, kind, received, prepared, outcome)
 
+    def around(self, prepared: Manifest, coarse: StageOutcome) -> Surroundings:
+        """Brain and tumour probability in the box of a coarse run's masks."""
+        return surroundings(self._blobs, prepared, coarse)
+
     def forget(self, session: str) -> None:
         """Frees everything that a session holds."""
-        shutil.rmtree(self._folder / session, ignore_errors=True)
+        self._blobs.release(session)
 
 
 class _Nifti:

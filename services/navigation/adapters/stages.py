@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import cast
 
 import grpc
 import grpc.aio
@@ -19,7 +20,7 @@ _CLASS_OF: dict[grpc.StatusCode, type[GlioServeError]] = {
     grpc.StatusCode.INTERNAL: Permanent,
     grpc.StatusCode.INVALID_ARGUMENT: Refused,
 }
-CODE = "glioserve-code"
+CODE, SESSION = "glioserve-code", "glioserve-session"
 _AWAY = {Stage.PREPARE: "PREPARATION_FAILED", Stage.SEGMENT: "INFERENCE_UNAVAILABLE"}
 
 
@@ -31,7 +32,7 @@ class GrpcStages:
         self._tls = tls
         self._channels: dict[str, RenewedChannel] = {}
 
-    async def run(self, request: StageRequest, within_s: float) -> StageOutcome:
+    async def run(self, request: StageRequest, session: str, within_s: float) -> StageOutcome:
         """Runs a stage to its outcome. Cancelling the task cancels the call and with it the run."""
         address = self._address_of(request.stage)
         if address is None:
@@ -39,7 +40,7 @@ class GrpcStages:
         stub = stage_service_pb2_grpc.StageServiceStub(self._channel(address).get())
         message = stage_service_pb2.RunRequest(request=request_to_proto(request))
         try:
-            answer = await stub.Run(message, timeout=max(within_s, 0.01))
+            answer = await stub.Run(message, timeout=max(within_s, 0.01), metadata=((SESSION, session),))
         except grpc.aio.AioRpcError as error:
             raise _classed(request.stage, error) from error
         return outcome_from_proto(answer.outcome)
@@ -56,7 +57,8 @@ class GrpcStages:
 
 
 def _classed(stage: Stage, error: grpc.aio.AioRpcError) -> GlioServeError:
-    code = next((str(value) for key, value in error.trailing_metadata() or () if key == CODE), _AWAY[stage])
+    trailing = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
+    code = next((str(value) for key, value in trailing if key == CODE), _AWAY[stage])
     kind = _CLASS_OF.get(error.code(), Transient)
     message = (error.details() or str(error.code())).removeprefix(f"{code}: ")
     return kind(code, message)

@@ -53,6 +53,14 @@ class PoseState:
     tumour: BoxField | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Surroundings:
+    """What lies around a mask, in its box: the brain, and the probability of WT (255 = 1)."""
+
+    brain: BoxField | None
+    tumour: BoxField | None
+
+
 def unpacked(packed: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """uint8 voxels (x, y, z). Raises ValueError when they are not as many as the shape says."""
     return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)

@@ -73,9 +73,10 @@ class Registry:
         if len(self._sessions) >= self._most:
             raise Fault(Reason.TOO_MANY_SESSIONS, f"{self._most} sessions are open", "End one of them.")
         token = Token.new(self._place.address, self._place.boot)
+        self._ports.material.begin(token.session)
         known, limit = await self._known(start.study, token)
         patient = known.study.patient if known.prepared is not None else None
-        anatomy = Anatomy(study=known.study, patient=patient, prepared=known.prepared)
+        anatomy = Anatomy(session=token.session, study=known.study, patient=patient, prepared=known.prepared)
         session = TheatreSession(token, start, anatomy, self._ports, self._over)
         self._sessions[token.session] = session
         self._count()
@@ -125,7 +126,7 @@ class Registry:
         if not study:
             return _nobody(token), None
         try:
-            return await self._studies.study(study), None
+            return await self._studies.study(study, token.session), None
         except Transient as error:
             message = f"the session starts without study {study}: {error.message}"
             return _nobody(token), Limit(reason=Reason.STUDY_UNAVAILABLE, message=message, advice=error.advice)

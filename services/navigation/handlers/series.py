@@ -67,6 +67,7 @@ class Anatomy:
     mask.
     """
 
+    session: str
     study: StudyRef
     patient: PatientKey | None = None
     prepared: ManifestRef | None = None
@@ -75,10 +76,10 @@ class Anatomy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voice:
-    """Where answers of a series go. `shown`: a mask and the moment of its registration, for the poses."""
+    """Where answers of a series go. `shown`: a mask with the runs that it rests on, for the poses."""
 
     say: Callable[[Answer], None]
-    shown: Callable[[MaskAnswer], None]
+    shown: Callable[[MaskAnswer, Manifest, StageOutcome], None]
     keep: Callable[[Received, ManifestRef], None]
 
 
@@ -97,17 +98,18 @@ class SeriesWork:
         loop = asyncio.get_running_loop()
         best: list[MaskAnswer] = []
 
-        def said_mask(answer: MaskAnswer) -> None:
+        def said_mask(answer: MaskAnswer, prepared: Manifest, coarse: StageOutcome) -> None:
             timed = replace(answer, arrived=job.arrived, answered_by=job.due)
             best.append(timed)
             anatomy.last_mask = timed
             voice.say(timed)
-            voice.shown(timed)
+            voice.shown(timed, prepared, coarse)
 
         try:
             within = job.last_word_at - self._clock.monotonic()
             async with asyncio.timeout_at(loop.time() + within), turn:
-                await self._computed(job, anatomy, wanted, said_mask, voice)
+                with self._material.within(anatomy.session):
+                    await self._computed(job, anatomy, wanted, said_mask, voice)
         except TimeoutError:
             limit = job.trouble or _out_of_time(job)
         except Fault as fault:
@@ -133,7 +135,7 @@ class SeriesWork:
         job: Job,
         anatomy: Anatomy,
         wanted: frozenset[MaskKind],
-        said_mask: Callable[[MaskAnswer], None],
+        said_mask: Callable[[MaskAnswer, Manifest, StageOutcome], None],
         voice: Voice,
     ) -> None:
         name = job.order.series
@@ -145,17 +147,17 @@ class SeriesWork:
         manifest = await asyncio.to_thread(self._material.manifest, prepared)
         coarse = await self._segment(job, anatomy, SegmentStep.COARSE, (prepared,), voice)
         if MaskKind.COARSE in wanted:
-            said_mask(await self._mask(MaskKind.COARSE, received, manifest, coarse))
+            said_mask(await self._mask(MaskKind.COARSE, received, manifest, coarse), manifest, coarse)
         if MaskKind.FINAL not in wanted:
             return
         fine = await self._segment(job, anatomy, SegmentStep.FINE, (prepared, _result(coarse, "segment")), voice)
-        said_mask(await self._mask(MaskKind.FINAL, received, manifest, fine))
+        said_mask(await self._mask(MaskKind.FINAL, received, manifest, fine), manifest, coarse)
         voice.keep(received, _result(fine, "segment"))
 
     async def _prepared(self, job: Job, anatomy: Anatomy, received: Received) -> ManifestRef:
         so_far = () if anatomy.prepared is None else (anatomy.prepared,)
         request = _request(anatomy.study, Stage.PREPARE, (received.intake, *so_far), None, self._clock)
-        outcome = await self._patiently(job, lambda within: self._stages.run(request, within))
+        outcome = await self._patiently(job, lambda within: self._stages.run(request, anatomy.session, within))
         return _result(outcome, "prepare")
 
     async def _segment(
@@ -163,7 +165,7 @@ class SeriesWork:
     ) -> StageOutcome:
         voice.say(Progress(series=job.order.series, step=Step.COARSE if step is SegmentStep.COARSE else Step.FINE))
         request = _request(anatomy.study, Stage.SEGMENT, inputs, step, self._clock)
-        return await self._patiently(job, lambda within: self._stages.run(request, within))
+        return await self._patiently(job, lambda within: self._stages.run(request, anatomy.session, within))
 
     async def _mask(self, kind: MaskKind, received: Received, prepared: Manifest, outcome: StageOutcome) -> MaskAnswer:
         return await asyncio.to_thread(self._material.answer, kind, received, prepared, outcome)

@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from services.core.contracts.errors import GlioServeError
-from services.core.contracts.events import ManifestRef
+from services.core.contracts.events import ManifestRef, StageOutcome
+from services.core.contracts.manifest import Manifest
 from services.core.runtime.clock import Clock
 from services.core.telemetry.metrics import Metrics
 from services.navigation.domain.answer_log import AnswerLog
@@ -89,6 +90,7 @@ class TheatreSession:
         self._chores: set[asyncio.Task[None]] = set()
         self._expiry: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._showing = asyncio.Lock()
         ports.poses.opened(token.text())
 
     def attach(self) -> int:
@@ -282,8 +284,13 @@ class TheatreSession:
         self.log.add(answer)
         count(self._ports.metrics, answer, self._ports.clock.monotonic())
 
-    def _show(self, answer: MaskAnswer) -> None:
-        self._chore(self._ports.poses.show(self.token.text(), answer, self._ports.clock.monotonic()))
+    def _show(self, answer: MaskAnswer, prepared: Manifest, coarse: StageOutcome) -> None:
+        self._chore(self._shown(answer, prepared, coarse))
+
+    async def _shown(self, answer: MaskAnswer, prepared: Manifest, coarse: StageOutcome) -> None:
+        async with self._showing:
+            around = await asyncio.to_thread(self._ports.material.around, prepared, coarse)
+            await self._ports.poses.show(self.token.text(), answer, around)
 
     def _keep(self, received: Received, result: ManifestRef) -> None:
         self._chore(self._kept(received, result))
