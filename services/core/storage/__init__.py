@@ -1,1 +1,1 @@
-"""Content-addressed blobs and named documents: the port, and its adapters (local directory; S3 and tmpfs to come)."""
+"""Content-addressed blobs and named documents: the port, and its adapters (local directory, S3, bounded tmpfs)."""

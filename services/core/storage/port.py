@@ -60,3 +60,25 @@ class BlobStore(Protocol):
 
     def free_bytes(self) -> int | None:
         """Room left for new blobs, or None where that is not known."""
+
+
+class SessionStore(BlobStore, Protocol):
+    """A store whose blobs belong to sessions and go with them: the theatre's. The ward's stores never forget a blob."""
+
+    def begin(self, session: str) -> None:
+        """Opens a session."""
+
+    def within(self, session: str) -> AbstractContextManager[None]:
+        """All reads and writes of this context (of a thread or of an asyncio task) are those of the session.
+
+        Outside of it they are common: readable by all, never released.
+        """
+
+    def release(self, session: str) -> None:
+        """Frees all that a session holds, whoever wrote it. Writers that still work for it are refused."""
+
+    def sessions(self) -> list[str]:
+        """Names of the open sessions."""
+
+    def used_bytes(self, session: str | None = None) -> int:
+        """Memory that a session, or all of the store, takes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,10 @@ from services.core.contracts.enums import BlobClass
 from services.core.contracts.errors import Permanent, Transient
 from services.core.contracts.events import BlobRef
 from services.core.contracts.ids import digest_of
-from services.core.storage.local import LocalBlobStore
 from services.core.storage.port import BlobStore
+from tests.contract.storage.conftest import Site
 
 pytestmark = pytest.mark.contract
-
-Make = Callable[[Path], BlobStore]
-
-
-@pytest.fixture(params=[LocalBlobStore], ids=["local"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    make: Make = request.param
-    return make(tmp_path / "blobs")
 
 
 def test_a_stored_blob_reads_back_and_is_named_by_its_content(store: BlobStore) -> None:
@@ -66,13 +57,51 @@ def test_a_missing_blob_is_worth_another_try(store: BlobStore) -> None:
         store.open(absent)
 
 
-def test_a_damaged_blob_is_never_given_out(store: BlobStore) -> None:
+def test_a_damaged_blob_is_never_given_out(store: BlobStore, site: Site) -> None:
     ref = store.put(b"intact", "a/b")
-    with store.local_path(ref) as path:
-        path.chmod(0o600)
-        path.write_bytes(b"damage")
-    with pytest.raises(Permanent):
+    site.damage(store, ref)
+    with pytest.raises(Permanent) as caught:
         store.read(ref)
+    assert caught.value.code == "BLOB_DAMAGED"
+
+
+def test_a_blob_of_many_parts_comes_back_whole(store: BlobStore, tmp_path: Path) -> None:
+    data = bytes(range(256)) * (80 << 10) + b"an odd end"  # 20 MiB: above the size of one part
+    source = tmp_path / "large"
+    source.write_bytes(data)
+    refs = (store.put(data, "a/b"), store.put_file(source, "a/b"), *store.put_files([source] * 2, "a/b"))
+    assert {ref.digest for ref in refs} == {digest_of(data)}
+    assert store.read(refs[0]) == data
+    with store.local_path(refs[0]) as path, store.open(refs[0]) as stream:
+        assert path.stat().st_size == len(data)
+        stream.seek(-10, 2)
+        assert stream.read() == b"an odd end"
+
+
+def test_an_empty_blob_is_a_blob(store: BlobStore) -> None:
+    ref = store.put(b"", "a/b")
+    assert ref.size == 0
+    assert store.exists(ref)
+    assert store.read(ref) == b""
+
+
+def test_what_one_process_stored_another_finds(store: BlobStore, site: Site) -> None:
+    ref = store.put(b"shared", "a/b")
+    store.put_named("runs/r", b"first")
+    other = site.open()
+    assert other.read(ref) == b"shared"
+    assert other.put_named("runs/r", b"second") == b"first"
+
+
+def test_nothing_half_done_is_left_lying_about(store: BlobStore, site: Site, tmp_path: Path) -> None:
+    source = tmp_path / "one"
+    source.write_bytes(b"one")
+    ref = store.put(b"voxels", "a/b")
+    store.put_files([source], "a/b")
+    store.put_named("runs/a", b"{}")
+    with store.open(ref), store.local_path(ref):
+        pass
+    assert [path for folder in tmp_path.rglob("tmp") for path in folder.iterdir()] == []
 
 
 def test_the_first_document_under_a_name_wins(store: BlobStore) -> None:
@@ -95,6 +124,7 @@ def test_of_many_writers_of_one_name_all_see_one_winner(store: BlobStore) -> Non
         thread.start()
     for thread in threads:
         thread.join()
+    assert len(seen) == 8
     assert len(set(seen)) == 1
     assert store.read_named("runs/raced") == seen[0]
 
