@@ -98,12 +98,12 @@ def _tissue(labels: Array, state: PoseState) -> Array:
     """Labels, and OUTSIDE where neither brain nor lesion is."""
     if state.brain is None:
         return labels
-    brain: Array = state.brain.voxels() > 0
+    brain: Array = np.asarray(state.brain.voxels() > 0)
     factor = _factor(state.mask.shape, state.brain.shape)
     if factor < 1:  # the brain mask is finer than the labels: a voxel with any brain in it is brain
         step = round(1 / factor)
         x, y, z = state.mask.shape
-        brain = brain.reshape(x, step, y, step, z, step).any(axis=(1, 3, 5))
+        brain = np.asarray(brain.reshape(x, step, y, step, z, step).any(axis=(1, 3, 5)))
     for axis in range(3):
         brain = brain.repeat(round(max(factor, 1)), axis=axis)
     return np.where(brain | (labels > 0), labels, np.uint8(OUTSIDE))
