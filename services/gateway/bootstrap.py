@@ -33,7 +33,7 @@ from services.core.runtime.settings import SettingsError, affects_result, load
 from services.core.security.exposure import require_protection
 from services.core.security.tls import TlsSettings
 from services.core.security.tokens import BearerTokens
-from services.core.storage.local import LocalBlobStore
+from services.core.storage.factory import Writes, open_blobs
 from services.gateway.adapters.database import Database, open_sqlite
 from services.gateway.adapters.inspection import ImagingInspector
 from services.gateway.adapters.schema import metadata
@@ -112,7 +112,8 @@ def run(process: Process) -> None:
 def wired(process: Process, settings: GatewaySettings) -> Iterator[Gateway]:
     """All parts but the threads and the servers; closes them at the end."""
     hit = process.failpoints.hit
-    blobs = LocalBlobStore(process.home.blobs, lambda: hit("gateway.before_blob"), lambda: hit("gateway.after_blob"))
+    writes = Writes(before=lambda: hit("gateway.before_blob"), after=lambda: hit("gateway.after_blob"))
+    blobs = open_blobs(process.shared.blobs, process.home, process.environ, writes)
     staging = StagingFolder(process.home.staging, _limits(settings), settings.free_bytes)
     staging.clean()
     changes = Changes()

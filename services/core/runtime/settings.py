@@ -34,6 +34,11 @@ class SharedSettings(BaseModel):
         pattern=r"^(embedded|kafka://.+)$",
         description="`embedded`, or `kafka://host:port[,host:port]`.",
     )
+    blobs: str = Field(
+        default="local",
+        pattern=r"^(local|s3://.+|tmpfs:///.+)$",
+        description="`local` (below the home), `s3://bucket[/prefix]`, or in the theatre `tmpfs:///directory`.",
+    )
     triton_url: str | None = Field(default=None, description="gRPC address of an external Triton, host:port.")
     triton_runtime: Path = Field(
         default=Path(__file__).parents[3] / ".venv-triton", description="Environment that holds `tritonserver`."

@@ -28,7 +28,7 @@ from services.core.runtime.stage import RunPorts, StageHandler
 from services.core.runtime.stage_doors import BusDoor, StageServicer
 from services.core.runtime.steps import WardCheckpoint
 from services.core.security.exposure import is_loopback
-from services.core.storage.local import LocalBlobStore
+from services.core.storage.factory import Writes, open_blobs
 from services.core.storage.port import BlobStore
 
 STAGE_SERVICE = "glioserve.stage.v1.StageService"
@@ -69,7 +69,8 @@ def main(service: str, build: Callable[[Process, BlobStore], Built]) -> int:
 def _serve(process: Process, build: Callable[[Process, BlobStore], Built]) -> None:
     settings = load(DoorSettings, "stage", process.environ)
     hit = process.failpoints.hit
-    blobs = LocalBlobStore(process.home.blobs, lambda: hit("stage.before_blob"), lambda: hit("stage.after_blob"))
+    writes = Writes(before=lambda: hit("stage.before_blob"), after=lambda: hit("stage.after_blob"))
+    blobs = open_blobs(process.shared.blobs, process.home, process.environ, writes)
     ports = RunPorts(blobs=blobs, clock=process.clock, failpoints=process.failpoints, metrics=process.metrics)
     bus = open_bus(process.shared.bus, process.home)
     with ExitStack() as stack:

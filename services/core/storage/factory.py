@@ -19,24 +19,16 @@ S3_SCHEME, TMPFS_SCHEME = "s3://", "tmpfs://"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
-def _nothing(_: str) -> None:
+def _nothing() -> None:
     return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writes:
-    """Failpoints around every durable write of a process: `<who>.before_blob` and `<who>.after_blob`."""
+    """What is passed around every durable write: a process's failpoints."""
 
-    who: str = ""
-    hit: Callable[[str], None] = _nothing
-
-    def before(self) -> None:
-        """Nothing is durable yet."""
-        self.hit(f"{self.who}.before_blob")
-
-    def after(self) -> None:
-        """It is."""
-        self.hit(f"{self.who}.after_blob")
+    before: Callable[[], None] = _nothing
+    after: Callable[[], None] = _nothing
 
 
 def open_blobs(setting: str, home: Home, environ: Mapping[str, str], writes: Writes | None = None) -> BlobStore:
