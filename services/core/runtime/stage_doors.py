@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NoReturn
 
 import grpc
@@ -19,6 +21,8 @@ from services.core.runtime.steps import Checkpoint, StopCheckpoint
 from services.core.telemetry.tracing import continued, trace_headers
 
 log = logging.getLogger(__name__)
+SESSION_METADATA = "glioserve-session"
+"""Call metadata: the theatre's session, whose blobs the run reads and writes."""
 OUTCOME_SCHEMA = "glioserve.study.v1.StageOutcome"
 _STATUS_OF: dict[type[GlioServeError], grpc.StatusCode] = {
     Transient: grpc.StatusCode.UNAVAILABLE,
@@ -60,12 +64,22 @@ class BusDoor:
 
 
 class StageServicer(stage_service_pb2_grpc.StageServiceServicer):
-    """Requests by gRPC. A cancelled or expired call ends the run at its next checkpoint."""
+    """Requests by gRPC. A cancelled or expired call ends the run at its next checkpoint.
 
-    def __init__(self, handler: StageHandler, ports: RunPorts, stop: threading.Event) -> None:
+    `within` makes a session's blobs those of the run (`storage.port.SessionStore`); None: the store has no sessions.
+    """
+
+    def __init__(
+        self,
+        handler: StageHandler,
+        ports: RunPorts,
+        stop: threading.Event,
+        within: Callable[[str], AbstractContextManager[None]] | None = None,
+    ) -> None:
         self._handler = handler
         self._ports = ports
         self._stop = stop
+        self._within = within
 
     def Run(  # noqa: N802 - the name is the proto's
         self, request: stage_service_pb2.RunRequest, context: grpc.ServicerContext
@@ -83,7 +97,7 @@ class StageServicer(stage_service_pb2_grpc.StageServiceServicer):
             _abort(context, Refused("WRONG_STAGE", f"this process answers {self._handler.stage} requests"))
         ended = _CallEnded(context, self._stop)
         try:
-            with continued(f"{asked.stage} call", metadata):
+            with continued(f"{asked.stage} call", metadata), self._session(metadata.get(SESSION_METADATA)):
                 outcome = run(self._handler, asked, self._ports, StopCheckpoint(ended))
         except GlioServeError as error:
             _abort(context, error)
@@ -92,6 +106,9 @@ class StageServicer(stage_service_pb2_grpc.StageServiceServicer):
             context.set_trailing_metadata((("glioserve-code", "UNEXPECTED"),))
             context.abort(grpc.StatusCode.INTERNAL, f"UNEXPECTED: {type(error).__name__}; the log has the place")
         return stage_service_pb2.RunResponse(outcome=outcome_to_proto(outcome))
+
+    def _session(self, name: str | None) -> AbstractContextManager[None]:
+        return nullcontext() if self._within is None or name is None else self._within(name)
 
 
 class _CallEnded:

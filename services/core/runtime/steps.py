@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -38,22 +40,41 @@ class StopSignal(Protocol):
 
 
 class WardCheckpoint:
-    """Yields to the theatre: tries its lock exclusive and non-blocking, releases at once, waits while it is held."""
+    """Yields to the theatre: tries its lock exclusive and non-blocking, releases at once, waits while it is held.
 
-    def __init__(self, theatre_lock: Path, stop: StopSignal, probe_interval_s: float = 0.1) -> None:
+    `on_yield` hears the seconds of every wait, also of one that a stop has ended.
+    """
+
+    def __init__(
+        self,
+        theatre_lock: Path,
+        stop: StopSignal,
+        probe_interval_s: float = 0.1,
+        on_yield: Callable[[float], object] = lambda _: None,
+    ) -> None:
         theatre_lock.parent.mkdir(parents=True, exist_ok=True)
         self._path = theatre_lock
         self._stop = stop
         self._interval = probe_interval_s
+        self._on_yield = on_yield
 
     def __call__(self) -> None:
         """Raises Drained once the process is asked to stop."""
-        while True:
-            if self._stop.is_set():
+        if self._stop.is_set():
+            raise Drained
+        if not self._free():
+            self._yield()
+
+    def _yield(self) -> None:
+        """Waits in steps: each is counted when it is over, so that a long wait shows while it lasts."""
+        free = False
+        while not free:
+            started = time.monotonic()
+            stopped = self._stop.wait(self._interval)
+            self._on_yield(time.monotonic() - started)
+            if stopped or self._stop.is_set():
                 raise Drained
-            if self._free():
-                return
-            self._stop.wait(self._interval)
+            free = self._free()
 
     def _free(self) -> bool:
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
