@@ -3,11 +3,12 @@ One process as a container. dict:
   root, process   what runs (glioserve.processes)
   values          `resources` and `env` of the site
   env             names and values that its place in the pod gives it
-  secrets         volume -> path
   shm             MiB of shared memory that it maps (0: none); counted in its memory limit, because the pages belong to
                   whoever writes them first
   shmOwner        counts them in its request too, once a pod
   scratch         MiB of the home that it may fill
+  address         knows the pod's address as $(POD_IP)
+  linger          seconds for which it waits, before its stop, until no session is open
   sidecar         starts before and ends after the others
 */}}
 {{- define "glioserve.container" -}}
@@ -21,6 +22,9 @@ One process as a container. dict:
   {{- end }}
   command: [/opt/glioserve/bin/python, -m, {{ $facts.module }}]
   env:
+    {{- if .address }}
+    - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+    {{- end }}
     {{- include "glioserve.env" (dict "root" .root "facts" $facts "own" .env "site" .values.env) | trim | nindent 4 }}
   ports:
     - {name: health, containerPort: {{ $health }}, protocol: TCP}
@@ -43,7 +47,12 @@ One process as a container. dict:
     periodSeconds: 10
     timeoutSeconds: 5
     failureThreshold: 6
-  {{- if $facts.serves }}
+  {{- if .linger }}
+  lifecycle:
+    preStop:
+      exec:
+        command: [/opt/glioserve/bin/python, -m, services.navigation.linger, --port={{ .lingerPort }}, --within={{ .linger }}]
+  {{- else if $facts.serves }}
   lifecycle:
     preStop: {sleep: {seconds: 5}}
   {{- end }}
@@ -60,8 +69,8 @@ One process as a container. dict:
     {{- if .shm }}
     - {name: shm, mountPath: /dev/shm}
     {{- end }}
-    {{- range $volume, $path := .secrets }}
-    - {name: {{ $volume }}, mountPath: {{ $path }}, readOnly: true}
+    {{- range $volume, $secret := include "glioserve.secretsOf" . | fromJson }}
+    - {name: {{ $volume }}, mountPath: /secrets/{{ $volume }}, readOnly: true}
     {{- end }}
 {{- end }}
 
@@ -113,8 +122,51 @@ runAsNonRoot: true
   valueFrom: {resourceFieldRef: {resource: limits.cpu, divisor: "1"}}
 {{- end }}
 
-{{/* root -> names of the ward's bus, blobs and partitions. */}}
+{{/* root -> the ward's bus and blobs. */}}
 {{- define "glioserve.wardEnv" -}}
 {{- $values := .Values -}}
 GLIOSERVE_BUS: {{ if $values.bus.bootstrapServers }}{{ printf "kafka://%s" (join "," $values.bus.bootstrapServers) }}{{ else }}embedded{{ end }}
+{{ include "glioserve.blobsEnv" . }}
+{{- end }}
+
+{{/* root -> where blobs lie: an object store, or a folder of the home. */}}
+{{- define "glioserve.blobsEnv" -}}
+{{- $blobs := .Values.blobs -}}
+{{- if $blobs.bucket -}}
+GLIOSERVE_BLOBS: {{ printf "s3://%s/%s" $blobs.bucket $blobs.prefix | trimSuffix "/" }}
+{{- with $blobs.endpoint }}
+GLIOSERVE_S3__ENDPOINT: {{ . }}
+{{- end }}
+GLIOSERVE_S3__REGION: {{ $blobs.region }}
+GLIOSERVE_S3__CREDENTIALS: /secrets/object-store
+{{- else -}}
+GLIOSERVE_BLOBS: local
+{{- end }}
+{{- end }}
+
+{{/* root -> how processes of GlioServe prove themselves to each other over gRPC (role `stage`). */}}
+{{- define "glioserve.tlsEnv" -}}
+GLIOSERVE_TLS__CERTIFICATE: /secrets/grpc-tls/tls.crt
+GLIOSERVE_TLS__KEY: /secrets/grpc-tls/tls.key
+GLIOSERVE_TLS__AUTHORITIES: /secrets/grpc-tls/ca.crt
+{{- if .Values.theatre.clientsSecret }}
+GLIOSERVE_TLS__CLIENT_AUTHORITIES: /secrets/grpc-clients/ca.crt
+{{- end }}
+{{- end }}
+
+{{/* dict root, env -> volume -> secret, for the paths that an environment names: a secret goes where it is read. */}}
+{{- define "glioserve.secretsOf" -}}
+{{- $values := .root.Values -}}
+{{- $known := dict
+  "gateway-tls" $values.gateway.tlsSecret "gateway-tokens" $values.gateway.tokensSecret "dicom-tls" $values.gateway.dicom.tlsSecret
+  "object-store" $values.blobs.existingSecret "postgresql" $values.state.existingSecret "pseudonym-key" $values.vault.existingSecret
+  "grpc-tls" $values.theatre.tlsSecret "grpc-clients" $values.theatre.clientsSecret -}}
+{{- $used := dict -}}
+{{- range .env -}}
+{{- if hasPrefix "/secrets/" . -}}
+{{- $name := index (splitList "/" .) 2 -}}
+{{- $_ := set $used $name (get $known $name) -}}
+{{- end -}}
+{{- end -}}
+{{ toJson $used }}
 {{- end }}

@@ -10,13 +10,15 @@ side is ours. All pods are denied everything else.
 {{- $gateway := include "glioserve.componentOf" (dict "root" . "process" "gateway") -}}
 {{- $segment := include "glioserve.componentOf" (dict "root" . "process" "fusion_segmentation") -}}
 {{- $ward := eq .Values.shape "single" | ternary (list "machine") (prepend $stages "gateway") -}}
-{{- $blobs := eq .Values.shape "single" | ternary (list "machine") (prepend $stages "gateway") -}}
+{{- $blobs := ternary (append $ward "theatre") $ward .Values.theatre.enabled -}}
 - {name: clients-gateway, fromPeers: {{ toJson $v.network.clients.gateway }}, to: {{ $gateway }}, ports: [8443]}
 {{- if $v.gateway.dicom.enabled }}
 - {name: clients-dicom, fromPeers: {{ toJson $v.network.clients.dicom }}, to: {{ $gateway }}, ports: [11112]}
 {{- end }}
 {{- if $v.theatre.enabled }}
 - {name: clients-navigation, fromPeers: {{ toJson $v.network.clients.navigation }}, to: theatre, ports: [7443, 7444]}
+- {name: theatre-gateway, from: theatre, to: {{ $gateway }}, ports: [7445]}
+- {name: theatre-theatre, from: theatre, to: theatre, ports: [7443]}
 {{- end }}
 {{- range include "glioserve.components" . | fromYamlArray }}
 - {name: prometheus-{{ . }}, fromPeers: {{ toJson $v.network.prometheus }}, to: {{ . }}, ports: {{ include "glioserve.watchedPorts" (dict "root" $root "component" .) }}}
@@ -29,6 +31,8 @@ side is ours. All pods are denied everything else.
 {{- if $v.bus.bootstrapServers }}
 - {name: {{ . }}-kafka, from: {{ . }}, toPeers: {{ toJson $v.network.kafka }}, ports: {{ include "glioserve.kafkaPorts" $root }}}
 {{- end }}
+{{- end }}
+{{- range $blobs }}
 {{- if $v.blobs.bucket }}
 - {name: {{ . }}-s3, from: {{ . }}, toPeers: {{ toJson $v.network.s3 }}, ports: [{{ include "glioserve.portOf" (default "https://s3" $v.blobs.endpoint) }}]}
 {{- end }}

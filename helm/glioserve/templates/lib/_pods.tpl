@@ -7,7 +7,6 @@
 containers:
   - {{ include "glioserve.gatewayProcess" . | fromYaml | toJson }}
 home: {{ add 512 (int .Values.gateway.stagingMiB) }}
-secrets: {{ include "glioserve.gatewaySecrets" . | fromYaml | toJson }}
 grace: {{ include "glioserve.wardGrace" . }}
 spreadHard: true
 {{- end }}
@@ -22,6 +21,9 @@ ports:
   {{- if $gateway.dicom.enabled }}
   dicom: 11112
   {{- end }}
+  {{- if .Values.theatre.enabled }}
+  theatre: 7445
+  {{- end }}
 env:
   {{- include "glioserve.wardEnv" . | nindent 2 }}
   GLIOSERVE_GATEWAY__HOST: 0.0.0.0
@@ -30,6 +32,11 @@ env:
   GLIOSERVE_GATEWAY__TLS_CERTIFICATE: /secrets/gateway-tls/tls.crt
   GLIOSERVE_GATEWAY__TLS_KEY: /secrets/gateway-tls/tls.key
   GLIOSERVE_GATEWAY__TOKENS: /secrets/gateway-tokens/tokens
+  {{- if .Values.theatre.enabled }}
+  GLIOSERVE_GATEWAY__THEATRE_HOST: 0.0.0.0
+  GLIOSERVE_GATEWAY__THEATRE_PORT: "7445"
+  {{- include "glioserve.tlsEnv" . | nindent 2 }}
+  {{- end }}
   {{- if $gateway.dicom.enabled }}
   GLIOSERVE_GATEWAY__DICOM__HOST: 0.0.0.0
   GLIOSERVE_GATEWAY__DICOM__PORT: "11112"
@@ -38,18 +45,6 @@ env:
   GLIOSERVE_GATEWAY__DICOM__TLS_KEY: /secrets/dicom-tls/tls.key
   GLIOSERVE_GATEWAY__DICOM__TLS_PEERS: /secrets/dicom-tls/ca.crt
   {{- end }}
-secrets:
-  {{- range $name, $secret := include "glioserve.gatewaySecrets" . | fromYaml }}
-  {{ $name }}: /secrets/{{ $name }}
-  {{- end }}
-{{- end }}
-
-{{- define "glioserve.gatewaySecrets" -}}
-gateway-tls: {{ .Values.gateway.tlsSecret }}
-gateway-tokens: {{ .Values.gateway.tokensSecret }}
-{{- if .Values.gateway.dicom.enabled }}
-dicom-tls: {{ .Values.gateway.dicom.tlsSecret }}
-{{- end }}
 {{- end }}
 
 {{/* dict root, process, triton (address), shm -> a stage of the ward */}}
@@ -118,7 +113,6 @@ triton:
 models: all
 shm: {{ $shm }}
 claim: {{ default (include "glioserve.fullname" (dict "root" . "component" "machine")) .Values.machine.existingClaim }}
-secrets: {{ include "glioserve.gatewaySecrets" . | fromYaml | toJson }}
 grace: {{ add 15 (include "glioserve.wardGrace" . | int) (int .Values.triton.drainSeconds) }}
 gpu: {{ .Values.gpu.mode }}
 {{- end }}

@@ -5,36 +5,38 @@ theatre's own preprocessing and fusion. All find each other in the pod's home an
 {{- define "glioserve.pod.theatre" -}}
 {{- $theatre := .Values.theatre -}}
 {{- $mode := include "glioserve.theatreGpu" . -}}
-{{- $tmpfs := mul (int $theatre.scale.sessions) (int $theatre.sessionMiB) -}}
+{{- $sessions := int $theatre.scale.sessions -}}
+{{- $tmpfs := mul $sessions (add (int $theatre.sessionMiB) (int $theatre.posesMiB)) -}}
 {{- $shm := include "glioserve.sharedMemoryMiB" (dict "root" . "mode" $mode "callers" 1 "tmpfs" $tmpfs) | int -}}
-{{- $secrets := dict "navigation-tls" $theatre.tlsSecret -}}
-{{- $mounts := dict "navigation-tls" "/secrets/navigation-tls" -}}
+{{- $tls := include "glioserve.tlsEnv" . | fromYaml -}}
+{{- $health := (include "glioserve.processes" . | fromYaml).navigation.health -}}
 containers:
   - process: navigation
     values: {{ $theatre.navigation | toJson }}
     shm: {{ $shm }}
     scratch: 2048
+    address: true
+    linger: {{ int $theatre.drainSeconds }}
+    lingerPort: {{ $health }}
     ports: {navigation: 7443}
-    env: {{ include "glioserve.navigationEnv" . | fromYaml | toJson }}
-    secrets: {{ toJson $mounts }}
+    env: {{ merge (include "glioserve.navigationEnv" . | fromYaml) $tls | toJson }}
   - process: poses
     values: {{ $theatre.poses | toJson }}
     shm: {{ $shm }}
+    linger: {{ int $theatre.drainSeconds }}
+    lingerPort: {{ $health }}
     ports: {poses: 7444}
-    env: {{ include "glioserve.posesEnv" . | fromYaml | toJson }}
-    secrets: {{ toJson $mounts }}
+    env: {{ merge (dict "GLIOSERVE_NAVIGATION_POSES__HOST" "0.0.0.0" "GLIOSERVE_NAVIGATION_POSES__PORT" "7444") $tls | toJson }}
 sidecars:
+  {{- $stage := merge (include "glioserve.theatreStageEnv" . | fromYaml) $tls }}
   - process: preprocessing
     values: {{ $theatre.preprocessing | toJson }}
     shm: {{ $shm }}
-    env:
-      GLIOSERVE_STAGE__LANE: theatre
+    env: {{ toJson $stage }}
   - process: fusion_segmentation
     values: {{ $theatre.fusion_segmentation | toJson }}
     shm: {{ $shm }}
-    env:
-      GLIOSERVE_STAGE__LANE: theatre
-      GLIOSERVE_TRITON_URL: 127.0.0.1:8001
+    env: {{ merge (dict "GLIOSERVE_TRITON_URL" "127.0.0.1:8001") $stage | toJson }}
 triton:
   values: {{ $theatre.triton | toJson }}
   mode: {{ $mode }}
@@ -44,17 +46,30 @@ triton:
 models: all
 shm: {{ $shm }}
 home: 2048
-secrets: {{ toJson $secrets }}
-grace: {{ add 60 (int $theatre.drainSeconds) }}
+grace: {{ add 90 (int $theatre.drainSeconds) (int .Values.triton.drainSeconds) }}
 gpu: {{ $mode }}
 priorityClass: {{ default (include "glioserve.fullname" (dict "root" . "component" "theatre")) $theatre.priorityClass.name }}
 {{- end }}
 
+{{/* A token names the pod's own address: the Service would lead a client that comes back to another pod. */}}
 {{- define "glioserve.navigationEnv" -}}
+{{- $theatre := .Values.theatre -}}
+{{- $sessions := int $theatre.scale.sessions -}}
+{{- include "glioserve.blobsEnv" . }}
 GLIOSERVE_NAVIGATION__HOST: 0.0.0.0
 GLIOSERVE_NAVIGATION__PORT: "7443"
+GLIOSERVE_NAVIGATION__ADVERTISED: $(POD_IP):7443
+GLIOSERVE_NAVIGATION__POSES_ADVERTISED: $(POD_IP):7444
+GLIOSERVE_NAVIGATION__GATEWAY: {{ include "glioserve.fullname" (dict "root" . "component" "gateway") }}:7445
+GLIOSERVE_NAVIGATION__SESSIONS: {{ $sessions | quote }}
+GLIOSERVE_NAVIGATION__SESSION_BYTES: {{ mul (int $theatre.sessionMiB) 1048576 | quote }}
+GLIOSERVE_NAVIGATION__STORE_BYTES: {{ mul $sessions (int $theatre.sessionMiB) 1048576 | quote }}
+{{- if .Values.vault.existingSecret }}
+GLIOSERVE_NAVIGATION__PSEUDONYM_KEY: /secrets/pseudonym-key/pseudonym.key
+{{- end }}
 {{- end }}
 
-{{- define "glioserve.posesEnv" -}}
-GLIOSERVE_NAVIGATION__PORT: "7444"
+{{/* The theatre's stages: one door, on loopback; volumes in the tmpfs of their sessions. */}}
+{{- define "glioserve.theatreStageEnv" -}}
+GLIOSERVE_STAGE__LANE: theatre
 {{- end }}

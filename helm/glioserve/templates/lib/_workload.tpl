@@ -7,7 +7,6 @@ Every workload of the chart. dict:
     models                 all | manifest: what the pod gets of the model repository
     shm                    MiB of memory-backed /dev/shm
     home                   MiB of its home folder, or `claim`: a volume that outlives it
-    secrets                volume -> secret name
     grace                  seconds from the signal to the end
     gpu                    gpu mode
     priorityClass, token (a service account with an API token), spreadHard
@@ -126,7 +125,9 @@ volumes:
   persistentVolumeClaim: {claimName: {{ . }}, readOnly: true}
 {{- end }}
 {{- end }}
-{{- range $volume, $secret := $pod.secrets }}
+{{- $secrets := dict }}
+{{- range concat $pod.containers (default list $pod.sidecars) }}{{ $secrets = merge $secrets (include "glioserve.secretsOf" (merge (dict "root" $.root) .) | fromJson) }}{{ end }}
+{{- range $volume, $secret := $secrets }}
 - name: {{ $volume }}
   secret: {secretName: {{ $secret }}, defaultMode: 0440}
 {{- end }}
