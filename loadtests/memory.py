@@ -11,6 +11,7 @@ from typing import Self
 import psutil
 
 INTERVAL_S = 0.25
+TRITON = "triton"
 
 
 class PeakPss:
@@ -54,13 +55,18 @@ def services_of(supervisor: psutil.Process) -> dict[str, list[psutil.Process]]:
     groups = {"supervisor": [supervisor]}
     for child in supervisor.children():
         try:
-            command = child.cmdline()
-            groups[_service(command)] = [child, *child.children(recursive=True)]
+            members = [child, *child.children(recursive=True)]
+            groups.setdefault(_service(child), []).extend(members)
         except psutil.NoSuchProcess:
             continue
     return groups
 
 
-def _service(command: list[str]) -> str:
-    named = (part.removeprefix("services.") for part in command if part.startswith("services."))
-    return next(named, "triton")
+def _service(process: psutil.Process) -> str:
+    """The module that runs, `theatre_` before it where the theatre has a process of its own; else Triton."""
+    named = next((part.removeprefix("services.") for part in process.cmdline() if part.startswith("services.")), TRITON)
+    try:
+        theatre = process.environ().get("GLIOSERVE_STAGE__LANE") == "theatre"
+    except psutil.AccessDenied:  # between fork and exec
+        theatre = False
+    return f"theatre_{named}" if theatre else named
