@@ -12,10 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import psutil
 
 from services.core.runtime.home import Home
 from tests.cluster.api import Json
+from tests.cluster.plane import free_ports
 from tests.cluster.programs import Program
 
 MOST = 2
@@ -41,6 +43,7 @@ class StageRunner:
     leaving: list[Program] = field(default_factory=list)
     ended: list[Program] = field(default_factory=list)
     story: list[str] = field(default_factory=list)
+    _health: dict[str, int] = field(default_factory=dict)
     _spent: dict[str, float] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
 
@@ -64,11 +67,13 @@ class StageRunner:
         return True
 
     def all_at_work(self, count: int) -> bool:
-        """Whether so many processes run and each has computed since the last question; an idle one only polls."""
+        """Whether so many processes are ready and have computed since the last question: an idle one only polls."""
+        if not len(self.running) == count == sum(map(self._says_ready, self.running)):
+            return False
         spent = {name: sum(psutil.Process(program.pid).cpu_times()[:2]) for name, program in self.running.items()}
         busy = [name for name, seconds in spent.items() if seconds - self._spent.get(name, seconds) > AT_WORK_S]
         self._spent = spent
-        return len(busy) == count == len(self.running)
+        return len(busy) == count
 
     def stop(self) -> None:
         """Stops every process."""
@@ -83,9 +88,20 @@ class StageRunner:
         self.story.append(f"{time.monotonic() - self._began:6.1f} s  {line}")
         sys.stdout.write(f"{self.story[-1]}\n")
 
+    def _says_ready(self, name: str) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._health[name]}/ready", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
     def _start(self, name: str, pod: Json) -> None:
-        own = {"GLIOSERVE_HOME": str(self.followed.home.root), "OMP_NUM_THREADS": "1"}
-        environ = {**stated(pod, self.followed.service), **own}
+        (self._health[name],) = free_ports(1)
+        environ = {
+            **stated(pod, self.followed.service),
+            "GLIOSERVE_HOME": str(self.followed.home.root),
+            "GLIOSERVE_STAGE__HEALTH_PORT": str(self._health[name]),
+            "OMP_NUM_THREADS": "1",
+        }
         argv = [sys.executable, "-m", f"services.{self.followed.service}"]
         program = Program(name, argv, self.followed.home.logs / f"{name}.jsonl", environ)
         program.start()
