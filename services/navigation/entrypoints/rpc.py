@@ -99,7 +99,7 @@ class NavigationServicer(navigation_service_pb2_grpc.NavigationServiceServicer):
                 return
             body = message.WhichOneof("body")
             if body == "end":
-                await session.close()
+                session.end()
                 return
             series = _series(message)
             try:

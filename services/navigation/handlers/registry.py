@@ -74,7 +74,11 @@ class Registry:
             raise Fault(Reason.TOO_MANY_SESSIONS, f"{self._most} sessions are open", "End one of them.")
         token = Token.new(self._place.address, self._place.boot)
         self._ports.material.begin(token.session)
-        known, limit = await self._known(start.study, token)
+        try:
+            known, limit = await self._known(start.study, token)
+        except Fault:
+            await asyncio.to_thread(self._ports.material.forget, token.session)
+            raise
         patient = known.study.patient if known.prepared is not None else None
         anatomy = Anatomy(session=token.session, study=known.study, patient=patient, prepared=known.prepared)
         session = TheatreSession(token, start, anatomy, self._ports, self._over)

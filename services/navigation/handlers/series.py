@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.core.contracts.enums import Lane, OutcomeStatus, SegmentStep, Stage
@@ -36,19 +36,23 @@ from services.navigation.ports import Material, Received, Stages
 LAST_WORD = 0.85
 """Share of the deadline at which a series without a final mask gets its last word."""
 PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
+_TROUBLE = {Stage.PREPARE: Reason.PREPARATION_FAILED, Stage.SEGMENT: Reason.INFERENCE_UNAVAILABLE}
+_FAILURE = {Stage.PREPARE: Reason.PREPARATION_FAILED, Stage.SEGMENT: Reason.INFERENCE_FAILED}
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
 class Job:
-    """A series that came in whole at `arrived` (monotonic seconds). `trouble`: what was last tried in vain, and why."""
+    """A series that came in whole at `arrived` (monotonic seconds). `doing`: the stage that was asked last; `trouble`:
+    why it did not answer yet.
+    """
 
     order: SeriesOrder
     digest: BlobDigest
     files: Sequence[Path]
     arrived: float
+    doing: Stage = Stage.PREPARE
     trouble: Limit | None = None
-    given_up: bool = field(default=False)
 
     @property
     def due(self) -> float:
@@ -163,6 +167,7 @@ class SeriesWork:
     async def _segment(
         self, job: Job, anatomy: Anatomy, step: SegmentStep, inputs: tuple[ManifestRef, ...], voice: Voice
     ) -> StageOutcome:
+        job.doing = Stage.SEGMENT
         voice.say(Progress(series=job.order.series, step=Step.COARSE if step is SegmentStep.COARSE else Step.FINE))
         request = _request(anatomy.study, Stage.SEGMENT, inputs, step, self._clock)
         return await self._patiently(job, lambda within: self._stages.run(request, anatomy.session, within))
@@ -177,7 +182,7 @@ class SeriesWork:
             try:
                 outcome = await call(job.last_word_at - self._clock.monotonic())
             except Transient as error:
-                reason = said(error.code, Reason.INFERENCE_UNAVAILABLE)
+                reason = said(error.code, _TROUBLE[job.doing])
                 job.trouble = Limit(reason=reason, message=error.message, advice=error.advice)
                 log.warning("theatre.again", extra={"code": error.code, "series": str(job.digest)})
                 await asyncio.sleep(pause)
@@ -237,5 +242,5 @@ def _out_of_time(job: Job) -> Limit:
 
 
 def _beyond_help(job: Job, error: GlioServeError) -> Limit:
-    reason = said(error.code, Reason.PREPARATION_FAILED if job.trouble is None else Reason.INFERENCE_FAILED)
+    reason = said(error.code, _FAILURE[job.doing])
     return Limit(reason=reason, message=error.message, advice=error.advice or "Send another series.")

@@ -119,6 +119,11 @@ class TheatreSession:
         return self._running is not None or bool(self._waiting) or bool(self._chores)
 
     @property
+    def waiting(self) -> list[str]:
+        """Series that wait, in the order in which they will be computed."""
+        return [job.order.series for job, _ in self._waiting]
+
+    @property
     def held_bytes(self) -> int:
         """Bytes of series in transit or waiting, and of answers that are kept."""
         coming = 0 if self._incoming is None else self._incoming.upload.order.total_bytes
@@ -196,6 +201,11 @@ class TheatreSession:
     def refuse(self, series: str, fault: Fault) -> None:
         """Says that a series, or something asked of one, cannot be."""
         self._say(SeriesRefused(series=series, limit=fault.limit()))
+
+    def end(self) -> None:
+        """Ends the session; the stream that asked for it need not wait."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self.close())
 
     async def close(self) -> None:
         """Ends the session: what runs is cancelled; what it holds is freed once its results are stored."""
@@ -323,6 +333,6 @@ class TheatreSession:
             if self.busy:
                 self._remember()  # the answers wait for the token after the last of them
             else:
-                self._closing = asyncio.get_running_loop().create_task(self.close())
+                self.end()
 
         self._expiry = asyncio.get_running_loop().call_later(self._ports.bounds.remembered_s, over)
