@@ -40,6 +40,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     token = commands.add_parser("token", help="make a bearer token for the gateway; only its hash is kept")
     token.add_argument("name", metavar="NAME", help="whose token it is")
     token.add_argument("--file", required=True, help="the file that GLIOSERVE_GATEWAY__TOKENS names")
+    _navigate(commands.add_parser("navigate", help="send series into an operating room's session"))
     _certificates(commands.add_parser("dev-certs", help="make an authority and certificates for development"))
     _json(commands.add_parser("doctor", help="what this machine lacks, and the command that brings it"))
     return parser.parse_args(argv)
@@ -63,6 +64,23 @@ def _submit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="follow the study to its end")
     parser.add_argument("--timeout", type=float, default=1800.0, metavar="S", help="seconds that --wait waits")
     parser.add_argument("--out", metavar="DIR", help="wait, then fetch the results into this folder")
+
+
+def _navigate(parser: argparse.ArgumentParser) -> None:
+    _json(parser)
+    parser.add_argument("study", nargs="?", metavar="ID", help="the study it starts from; without: no earlier images")
+    parser.add_argument(
+        "--series",
+        action="append",
+        required=True,
+        metavar="[SLOT=]PATH",
+        help="a NIfTI file or a folder of DICOM, such as t1c=post.nii.gz; repeat it, in the order to send",
+    )
+    parser.add_argument("--deadline", type=float, default=20.0, metavar="S", help="seconds from the last byte on")
+    parser.add_argument("--anatomy-changed", action="store_true", help="earlier images show what is not there any more")
+    parser.add_argument("--pose-file", metavar="CSV", help="tool tips (x,y,z) or 4 x 4 poses, RAS mm; asked at the end")
+    parser.add_argument("--address", metavar="HOST:PORT", help="another server than this home's")
+    parser.add_argument("--out", metavar="DIR", help="final masks as NIfTI")
 
 
 def _certificates(parser: argparse.ArgumentParser) -> None:

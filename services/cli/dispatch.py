@@ -135,6 +135,12 @@ def _evaluate(_: SharedSettings, environ: Mapping[str, str], options: argparse.N
     return subprocess.run(command, env=dict(environ), check=False).returncode
 
 
+def _navigate(shared: SharedSettings, environ: Mapping[str, str], options: argparse.Namespace) -> int:
+    from services.cli.navigate import navigate  # gRPC and images: half a second that other commands do without
+
+    return navigate(shared, environ, options)
+
+
 Command = Callable[[SharedSettings, Mapping[str, str], argparse.Namespace], int]
 LOCAL: Mapping[str, Command] = {
     "up": _up,
@@ -143,4 +149,5 @@ LOCAL: Mapping[str, Command] = {
     "token": _token,
     "evaluate": _evaluate,
     "dev-certs": _dev_certs,
+    "navigate": _navigate,
 }
