@@ -1,8 +1,7 @@
 """Signed distance to a region's surface, in mm, negative inside: computed once a mask so that a pose only looks up.
 
 The Euclidean distance transform measures between voxel centres; the surface lies half a voxel from them. Near a region
-(to `NEAR_MM`) the field has the mask's own spacing; further away twice that: there it is right to one mm, and rather
-too near than too far.
+(to `NEAR_MM`) the field has the mask's own spacing; further away twice that: there it is right to about one mm.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 NEAR_MM = 12.0
+HALF, FAR_HALF = 0.5, 0.35
+"""Where the surface lies between voxel centres; far from a curved one the nearest of its centres is nearer to it."""
 WHOLE_VOXELS = 700_000
 """Masks up to this size, such as the coarse ones, have one field at their own spacing."""
 
@@ -30,31 +31,32 @@ class Level:
 
 
 def distance_levels(region: NDArray[np.bool_], spacing_mm: float) -> tuple[Level, ...]:
-    """Fields of a region on an isotropic grid, finest first; none for a region without voxels.
+    """Fields of a region on an isotropic grid, finest first; none for a region without a surface in the box.
 
     Raises ValueError when the box has an odd number of voxels along an axis and two levels are needed.
     """
     box = _bounding_box(region, round(NEAR_MM / spacing_mm))
-    if box is None:
+    if box is None or region.all():
         return ()
     if region.size <= WHOLE_VOXELS:
-        return (Level(values=_signed(region, spacing_mm)),)
+        return (Level(values=_signed(region, spacing_mm, HALF)),)
     near = Level(
-        values=_signed(region[box], spacing_mm), corner=(int(box[0].start), int(box[1].start), int(box[2].start))
+        values=_signed(region[box], spacing_mm, HALF),
+        corner=(int(box[0].start), int(box[1].start), int(box[2].start)),
     )
-    return near, Level(values=_signed(_halved(region), 2 * spacing_mm), factor=2)
+    return near, Level(values=_signed(_halved(region), 2 * spacing_mm, FAR_HALF), factor=2)
 
 
-def _signed(region: NDArray[np.bool_], spacing_mm: float) -> NDArray[np.float16]:
-    """Distance of each voxel centre to the surface. What is inside is measured in its own box alone."""
-    outside = ndimage.distance_transform_edt(~region, sampling=spacing_mm)
+def _signed(region: NDArray[np.bool_], spacing_mm: float, half: float) -> NDArray[np.float16]:
+    """Distance of each voxel centre to the surface, `half` a voxel from centres. What is inside is measured in its own
+    box alone; where the grid cuts the region off, there is no surface.
+    """
+    surface = half * spacing_mm
+    signed = ndimage.distance_transform_edt(~region, sampling=spacing_mm) - surface
     box = _bounding_box(region, 1)
-    if box is None:
-        raise ValueError("a region without voxels has no surface")
-    inside = ndimage.distance_transform_edt(np.pad(region[box], 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
-    half = spacing_mm / 2
-    signed = np.where(outside > 0, outside - half, 0.0)
-    signed[box] -= np.where(inside > 0, inside - half, 0.0)
+    if box is not None and not region[box].all():
+        inside = ndimage.distance_transform_edt(region[box], sampling=spacing_mm)
+        signed[box] = np.where(region[box], surface - inside, signed[box])
     rounded: NDArray[np.float16] = signed.astype(np.float16)
     return rounded
 
