@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches the real servers that tests can use: the Kafka broker (Java 17 and Maven) and the DICOM validators (Debian).
+# Fetches the real servers that tests can use: Kafka (Java 17 and Maven), the DICOM validators and Prometheus (Debian).
 set -euo pipefail
 cd "$(dirname "$0")"
 packages=
@@ -18,3 +18,4 @@ if [ -n "$packages" ]; then
   fi
 fi
 bash install_kafka.sh
+sh install_prometheus.sh
