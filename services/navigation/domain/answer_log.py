@@ -40,6 +40,11 @@ class AnswerLog:
         return sum(_bytes(kept.answer) for kept in self._kept)
 
     @property
+    def kept(self) -> int:
+        """How many answers are kept."""
+        return len(self._kept)
+
+    @property
     def last(self) -> int:
         """Number of the newest answer; 0 before the first."""
         return self._last

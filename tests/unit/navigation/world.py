@@ -190,20 +190,21 @@ class World:
     metrics: Metrics
     registry: Registry
     drain: Callable[[], object]
+    stop: threading.Event
 
 
 @contextmanager
-def running(folder: Path, **changes: float) -> Iterator[World]:
+def running(folder: Path, tls: TlsSettings = PLAIN, **changes: float) -> Iterator[World]:
     """A server in a thread of its own. `changes`: settings of the navigation."""
     ready: list[World] = []
     started, stop = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        async with _world(folder, NavigationSettings.model_validate(changes)) as world:
+        async with _world(folder, NavigationSettings.model_validate(changes), tls, stop) as world:
             ready.append(world)
             started.set()
             await asyncio.to_thread(stop.wait)
-            await world.registry.drain(1.0)
+            await world.registry.drain(20.0)
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="navigation")
     thread.start()
@@ -216,7 +217,9 @@ def running(folder: Path, **changes: float) -> Iterator[World]:
 
 
 @asynccontextmanager
-async def _world(folder: Path, settings: NavigationSettings) -> AsyncIterator[World]:
+async def _world(
+    folder: Path, settings: NavigationSettings, tls: TlsSettings, stop: threading.Event
+) -> AsyncIterator[World]:
     home = Home(folder)
     home.prepare()
     store = BoundedBlobStore(folder / "theatre", Budget(total=settings.store_bytes, session=settings.session_bytes))
@@ -251,7 +254,7 @@ async def _world(folder: Path, settings: NavigationSettings) -> AsyncIterator[Wo
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         servicer = NavigationServicer(registry, clock, metrics)
-        port = await stack.enter_async_context(serving(servicer, settings, PLAIN, drain))
+        port = await stack.enter_async_context(serving(servicer, settings, tls, drain))
         place.listens_on(f"127.0.0.1:{port}")
         yield World(
             address=place.address,
@@ -264,6 +267,7 @@ async def _world(folder: Path, settings: NavigationSettings) -> AsyncIterator[Wo
             metrics=metrics,
             registry=registry,
             drain=lambda: loop.call_soon_threadsafe(drain.set),
+            stop=stop,
         )
 
 
