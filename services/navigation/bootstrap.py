@@ -16,7 +16,7 @@ from services.core.runtime.process import Process
 from services.core.runtime.settings import load
 from services.core.security.pseudonym import KEY_FILE, Pseudonyms
 from services.core.security.tls import TlsSettings, aio_channel
-from services.core.storage.bounded import BoundedBlobStore, Budget
+from services.core.storage.bounded import BoundedBlobStore, Budget, remove_bounded_store
 from services.core.storage.local import LocalBlobStore
 from services.navigation.adapters.gateway import GatewayDoor, GatewayStudies
 from services.navigation.adapters.lock import FileLock
@@ -86,8 +86,10 @@ async def _wired(process: Process, settings: NavigationSettings, tls: TlsSetting
     stack.push_async_callback(stages.close)
     for left in theatre.sessions():  # of a start that ended without a word
         theatre.release(left)
+    stack.callback(remove_bounded_store, home.theatre)
     poses = PoseFolders(home.theatre_poses, process.clock)
     poses.clear()
+    stack.callback(poses.clear)
     stack.callback(poses.close)
     material = TheatreMaterial(theatre, home.theatre, pseudonyms)
     spool = home.root / "navigation" / "spool"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
-from collections.abc import Iterator
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -58,16 +58,12 @@ class PoseFolders:
         forget(self._folder(token))
 
     def clear(self) -> None:
-        """Forgets the sessions of an earlier start."""
-        for folder in self._known():
-            forget(folder)
+        """Removes what is there: of an earlier start, or at the end."""
+        shutil.rmtree(self._root, ignore_errors=True)
 
     def close(self) -> None:
         """Ends the writer."""
         self._writer.shutdown(cancel_futures=True)
-
-    def _known(self) -> Iterator[Path]:
-        return iter([path for path in self._root.glob("*") if path.is_dir()])
 
     def _folder(self, token: str) -> Path:
         return self._root / folder_name(token)
