@@ -34,9 +34,9 @@ from services.core.security.exposure import require_protection
 from services.core.security.tls import TlsSettings
 from services.core.security.tokens import BearerTokens
 from services.core.storage.factory import Writes, open_blobs
-from services.gateway.adapters.database import Database, open_sqlite
+from services.gateway.adapters.database import Database, open_postgres, open_sqlite
 from services.gateway.adapters.inspection import ImagingInspector
-from services.gateway.adapters.schema import metadata
+from services.gateway.adapters.migrating import bring_up_to_date
 from services.gateway.adapters.staging import StagingFolder
 from services.gateway.adapters.stamping import IdentityStamper
 from services.gateway.adapters.state import SqlStateStore
@@ -55,7 +55,7 @@ from services.gateway.handlers.background import OutboxRelay, Reconciler
 from services.gateway.handlers.intake import IntakePorts, close_quiet_studies
 from services.gateway.handlers.progress import FlowPorts
 from services.gateway.ports import IdentityVault
-from services.gateway.settings import DicomSettings, GatewaySettings
+from services.gateway.settings import DatabaseSettings, DicomSettings, GatewaySettings
 
 if TYPE_CHECKING:
     from services.gateway.entrypoints.dicom_listener import DicomListener
@@ -118,9 +118,10 @@ def wired(process: Process, settings: GatewaySettings) -> Iterator[Gateway]:
     staging.clean()
     changes = Changes()
     with ExitStack() as stack:
-        database = open_sqlite(process.home.state, metadata)
+        database = _postgres(settings.state, "STATE") or open_sqlite(process.home.state)
         stack.callback(database.close)
-        vault = Vault(process.home.vault)
+        bring_up_to_date(database)
+        vault = Vault(process.home.vault, _postgres(settings.vault, "VAULT"))
         stack.callback(vault.close)
         flow = FlowPorts(
             state=SqlStateStore(database),
@@ -253,6 +254,14 @@ def _count(gateway: Gateway, admin: Admin) -> None:
         metrics.backlog.labels(stage, lane).set(waiting)
     if (free := gateway.context.blobs.free_bytes()) is not None:
         metrics.free_bytes.labels("blobs").set(free)
+
+
+def _postgres(settings: DatabaseSettings, name: str) -> Database | None:
+    try:
+        url = settings.address()
+        return open_postgres(url, settings.ca, settings.connections) if url is not None else None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"GLIOSERVE_GATEWAY__{name}__*: {error}") from None
 
 
 def _limits(settings: GatewaySettings) -> Limits:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -55,6 +55,14 @@ class OutboxRow:
     key: str
     value: bytes
     headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxClaim:
+    """Messages that this gateway alone sends now, in order; `mark` says that one is durable on the bus."""
+
+    rows: Sequence[OutboxRow]
+    mark: Callable[[OutboxRow, datetime], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +148,11 @@ class StateStore(Protocol):
     def unsent(self, limit: int) -> list[OutboxRow]:
         """The oldest messages that are to be sent, in order."""
 
-    def mark_sent(self, row: OutboxRow, now: datetime) -> None:
-        """The message is durable on the bus."""
+    def claim(self, limit: int) -> AbstractContextManager[OutboxClaim]:
+        """Messages that no other gateway sends meanwhile, per patient in order; the marks are durable at its end.
+
+        Raises Transient, also the one that ended the sending.
+        """
 
     def forget_sent(self, before: datetime) -> None:
         """Drops messages that were sent before this moment: the bus has them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from services.core.runtime.settings import ServiceSettings
 from services.core.security.exposure import is_loopback
@@ -51,6 +51,35 @@ class DicomSettings(ServiceSettings):
         return self
 
 
+class DatabaseSettings(ServiceSettings):
+    """A PostgreSQL instead of a file below the home: `postgresql://user:password@host:port/name[?sslmode=disable]`.
+
+    Beyond loopback it must have TLS, unless the URL itself says `sslmode=disable`.
+    """
+
+    url: SecretStr | None = Field(default=None, description="None, here and in URL_FILE: SQLite below the home.")
+    url_file: Path | None = Field(default=None, description="File that holds the URL, instead of URL.")
+    ca: Path | None = Field(default=None, description="PEM file of the CA that signed the server's certificate.")
+    connections: int = Field(default=8, ge=2, description="Kept open; as many again may be opened for a moment.")
+
+    @model_validator(mode="after")
+    def _one_url(self) -> Self:
+        if self.url is not None and self.url_file is not None:
+            raise ValueError("give either URL or URL_FILE")
+        return self
+
+    @property
+    def named(self) -> object:
+        """What names the database, unread."""
+        return self.url_file or self.url
+
+    def address(self) -> str | None:
+        """The URL, or None for SQLite. Raises OSError, UnicodeError."""
+        if self.url_file is not None:
+            return self.url_file.read_text().strip()
+        return self.url.get_secret_value() if self.url is not None else None
+
+
 class GatewaySettings(ServiceSettings):
     """Where it listens, who may come, how much an upload may hold, and its own intervals."""
 
@@ -82,4 +111,14 @@ class GatewaySettings(ServiceSettings):
     partitions: int = Field(default=4, ge=1, description="Partitions of topics that this process has to create.")
     drain_s: float = Field(default=10.0, gt=0, description="How long open requests may take after a stop.")
 
+    state: DatabaseSettings = Field(default=DatabaseSettings(), description="Where the state is kept.")
+    vault: DatabaseSettings = Field(
+        default=DatabaseSettings(), description="Where identities are kept: a database of their own."
+    )
     dicom: DicomSettings = Field(default=DicomSettings(), description="The C-STORE listener.")
+
+    @model_validator(mode="after")
+    def _vault_apart(self) -> Self:
+        if self.vault.named and self.vault.named == self.state.named:
+            raise ValueError("the vault needs a database of its own, not that of the state")
+        return self

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import boto3
 
-from tests.servers.processes import die_with_parent, free_ports, stop
+from tests.servers.processes import die_with_parent, free_ports
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 30.0
@@ -37,7 +37,7 @@ def missing() -> str | None:
 
 
 class S3Server:
-    """One server with one bucket. It never outlives `stop`, nor the process that started it."""
+    """One server with one bucket. It never outlives its context, nor the process that started it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -94,16 +94,10 @@ class S3Server:
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """SIGKILL; what it has acknowledged stays. Its own stop would wait for idle connections to go."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            self._process = None
-
-    def stop(self) -> None:
-        """SIGTERM, and SIGKILL when that takes too long."""
-        if self._process is not None:
-            stop(self._process)
             self._process = None
 
     def __enter__(self) -> Self:
@@ -114,7 +108,7 @@ class S3Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        self.kill()
 
     def _accepts(self) -> bool:
         try:

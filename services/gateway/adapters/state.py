@@ -10,22 +10,22 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from services.core.bus.topics import HEADER_REQUEST_ID, HEADER_SCHEMA, request_topic
 from services.core.contracts.documents import to_document
 from services.core.contracts.enums import Lane
+from services.core.contracts.errors import Transient
 from services.core.contracts.events import ManifestRef, StageOutcome, StageRequest
 from services.core.contracts.ids import JsonValue, PatientKey, StudyKey
 from services.core.contracts.wire import decode_request, encode_outcome, encode_request
-from services.gateway.adapters import schema
-from services.gateway.adapters.database import Database
+from services.gateway.adapters import outbox, schema
+from services.gateway.adapters.database import Database, insert_new
 from services.gateway.adapters.loading import load_studies
 from services.gateway.adapters.rows import PENDING, manifest_to
 from services.gateway.adapters.state_intake import IntakeRows
 from services.gateway.domain.history import HistoryEvent
 from services.gateway.domain.records import PatientRecord
-from services.gateway.ports import IntraoperativeRow, OutboxRow, PendingRequest, ResultRow
+from services.gateway.ports import IntraoperativeRow, OutboxClaim, OutboxRow, PendingRequest, ResultRow
 
 REQUEST_SCHEMA = "glioserve.study.v1.StageRequest"
 
@@ -41,10 +41,8 @@ class SqlTransaction(IntakeRows):
         """Keeps other writers from this patient; makes the patient when it is new."""
         mine = select(schema.patients.c.patient).where(schema.patients.c.patient == patient).with_for_update()
         if self._on.execute(mine).first() is None:
-            try:
-                with self._on.begin_nested():
-                    self._on.execute(insert(schema.patients).values(patient=patient, created_at=now))
-            except IntegrityError:  # another writer made it a moment ago: wait for that one
+            made = insert_new(self._on, schema.patients).values(patient=patient, created_at=now)
+            if self._on.execute(made).rowcount == 0:  # another writer made it a moment ago: wait for that one
                 self._on.execute(mine)
 
     def patient(self, patient: PatientKey) -> PatientRecord:
@@ -108,11 +106,8 @@ class SqlTransaction(IntakeRows):
 
     def add_intraoperative(self, row: IntraoperativeRow) -> bool:
         """Records a mask of the operating room; False when its run is recorded already."""
-        table = schema.intraoperative
-        if self._on.execute(select(table.c.run_id).where(table.c.run_id == row.manifest.run_id)).first():
-            return False
-        self._on.execute(
-            insert(table).values(
+        added = self._on.execute(
+            insert_new(self._on, schema.intraoperative).values(
                 run_id=row.manifest.run_id,
                 study=row.study.study,
                 patient=row.study.patient,
@@ -124,7 +119,7 @@ class SqlTransaction(IntakeRows):
                 created_at=row.created_at,
             )
         )
-        return True
+        return added.rowcount == 1
 
     def add_history(
         self, study: StudyKey, version: int, event: HistoryEvent, now: datetime, **detail: JsonValue
@@ -182,18 +177,33 @@ class SqlStateStore:
 
     def unsent(self, limit: int) -> list[OutboxRow]:
         """The oldest messages that are to be sent, in order."""
-        box = schema.outbox
-        asked = select(box).where(box.c.sent_at.is_(None)).order_by(box.c.seq).limit(limit)
         with self._database.read() as connection:
-            return [
-                OutboxRow(seq=row.seq, topic=row.topic, key=row.key, value=row.value, headers=row.headers)
-                for row in connection.execute(asked)
-            ]
+            return outbox.unsent(connection, limit)
 
     def mark_sent(self, row: OutboxRow, now: datetime) -> None:
         """The message is durable on the bus."""
         with self._database.write() as connection:
-            connection.execute(update(schema.outbox).where(schema.outbox.c.seq == row.seq).values(sent_at=now))
+            outbox.mark_sent(connection, row, now)
+
+    @contextmanager
+    def claim(self, limit: int) -> Iterator[OutboxClaim]:
+        """The oldest message of each patient, while no other gateway sends it. Marks are durable at the end.
+
+        A later message of a patient is never claimed before the earlier one is marked: order per patient holds however
+        many gateways send.
+        """
+        if not self._database.shared:
+            yield OutboxClaim(rows=self.unsent(limit), mark=self.mark_sent)
+            return
+        stopped: Transient | None = None
+        with self._database.write() as connection:
+            rows = outbox.claimed_heads(connection, limit)
+            try:
+                yield OutboxClaim(rows=rows, mark=lambda row, now: outbox.mark_sent(connection, row, now))
+            except Transient as error:  # the bus is away: what was sent before stays marked
+                stopped = error
+        if stopped is not None:
+            raise stopped
 
     def forget_sent(self, before: datetime) -> None:
         """Drops messages that were sent before this moment."""

@@ -1,6 +1,7 @@
 """The vault: who is behind a pseudonym, and the key that makes pseudonyms (rule 10).
 
-A database and a key file of their own, for the owner only. Nothing but this module reads them.
+A database and a key file of their own, for the owner only. Nothing but this module reads them. Several gateways may
+share the database where it is a PostgreSQL; then each must be given the same key file.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Column, ColumnElement, MetaData, String, Table, insert, select, update
+from sqlalchemy import Column, ColumnElement, MetaData, String, Table, select, update
 
 from services.core.contracts.ids import PatientKey, StudyKey
 from services.core.security.pseudonym import KEY_FILE, Pseudonyms
-from services.gateway.adapters.database import UtcTime, open_sqlite
+from services.gateway.adapters.database import Database, UtcTime, insert_new, open_sqlite
 from services.gateway.domain.identity import Identity, StudyModule
 
 metadata = MetaData()
@@ -38,13 +39,18 @@ studies = Table(
 
 
 class Vault:
-    """Pseudonyms and identities of one home."""
+    """Pseudonyms and identities of one home: in a file of the folder, or in the given database."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: Database | None = None) -> None:
         self._pseudonyms = Pseudonyms(folder / KEY_FILE)
-        path = folder / "identities.sqlite"
-        path.touch(mode=0o600)
-        self._database = open_sqlite(path, metadata)
+        if database is None:
+            path = folder / "identities.sqlite"
+            path.touch(mode=0o600)
+            database = open_sqlite(path)
+        self._database = database
+        with database.write() as connection:
+            database.lock_all(connection)
+            metadata.create_all(connection)
 
     def pseudonym(self, issuer: str, patient_id: str) -> PatientKey:
         """HMAC-SHA-256 of (issuer, PatientID), the first 128 bits. The same patient always gets the same one."""
@@ -83,12 +89,10 @@ class Vault:
         mine = key == value
         if self._known(key.table, mine, stated):  # most often: one patient sends hundreds of instances
             return
+        every = {**statement, key.name: value, "updated_at": now}
         with self._database.write() as connection:
-            if connection.execute(select(key).where(mine)).first():
+            if connection.execute(insert_new(connection, key.table).values(every)).rowcount == 0:
                 connection.execute(update(key.table).where(mine).values(updated_at=now, **stated))
-            else:
-                every = {**statement, key.name: value, "updated_at": now}
-                connection.execute(insert(key.table).values(every))
 
     def _known(self, table: Table, mine: ColumnElement[bool], stated: dict[str, str]) -> bool:
         with self._database.read() as connection:

@@ -33,16 +33,20 @@ class OutboxRelay:
     def sweep(self) -> int:
         """Sends until nothing is left; gives how many. Raises Transient: what is left is sent by the next sweep."""
         sent = 0
-        while rows := self._state.unsent(BATCH):
-            self._metrics.outbox_pending.set(len(rows))
-            for row in rows:
+        while found := self._sent_batch():
+            sent += found
+        self._metrics.outbox_pending.set(0)
+        return sent
+
+    def _sent_batch(self) -> int:
+        with self._state.claim(BATCH) as claim:
+            self._metrics.outbox_pending.set(len(claim.rows))
+            for row in claim.rows:
                 self._failpoints.hit("gateway.before_outbox_send")
                 self._producer.send(row.topic, row.key, row.value, row.headers)
                 self._failpoints.hit("gateway.after_outbox_send")
-                self._state.mark_sent(row, self._clock.now())
-                sent += 1
-        self._metrics.outbox_pending.set(0)
-        return sent
+                claim.mark(row, self._clock.now())
+        return len(claim.rows)
 
 
 class Reconciler:

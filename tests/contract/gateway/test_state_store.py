@@ -1,22 +1,17 @@
-"""What every state store promises. Today SQLite; the statements themselves must compile for PostgreSQL too."""
+"""What every state store promises: SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateTable
 
 from services.core.contracts.enums import BlobClass, Completeness, Lane, Modality, OutcomeStatus, Stage, Verdict
 from services.core.contracts.events import BlobRef
 from services.core.contracts.facts import Source
 from services.core.contracts.ids import PatientKey, StudyKey, digest_of
-from services.gateway.adapters.database import Database, open_sqlite
-from services.gateway.adapters.schema import metadata
+from services.gateway.adapters.database import Database
 from services.gateway.adapters.state import SqlStateStore
 from services.gateway.adapters.views import SqlViews
 from services.gateway.domain import flow
@@ -39,13 +34,6 @@ INSTANCE = Instance(
     fingerprint="sha256:" + "0" * 64,
     blob=BlobRef(digest=digest_of(b"x"), size=1, media_type="x", blob_class=BlobClass.IDENTIFIED),
 )
-
-
-@pytest.fixture(params=["sqlite"])
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = open_sqlite(tmp_path / "state.sqlite", metadata)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -96,12 +84,15 @@ def test_a_transaction_that_fails_leaves_nothing(store: SqlStateStore, database:
 
 def test_requests_and_their_messages_commit_together_and_leave_in_order(store: SqlStateStore) -> None:
     opened(store)
-    (row,) = store.unsent(10)
-    assert row.key == PATIENT
-    assert row.headers["traceparent"] == "00-1-2-03"
-    assert row.topic == "glioserve.study.prepare.routine.v1"
-    store.mark_sent(row, NOW)
+    with store.claim(10) as claim:
+        (row,) = claim.rows
+        assert row.key == PATIENT
+        assert row.headers["traceparent"] == "00-1-2-03"
+        assert row.topic == "glioserve.study.prepare.routine.v1"
+        claim.mark(row, NOW)
     assert store.unsent(10) == []
+    with store.claim(10) as claim:
+        assert not claim.rows
     store.forget_sent(NOW + timedelta(seconds=1))
     assert len(store.pending(NOW + timedelta(seconds=1))) == 1
     assert store.pending(NOW) == []
@@ -185,9 +176,3 @@ def test_readers_do_not_wait_for_a_writer(store: SqlStateStore, database: Databa
         view = SqlViews(database).study(STUDY)
         assert view is not None
         assert view.row.lane is Lane.ROUTINE
-
-
-def test_the_tables_are_no_dialect_of_their_own() -> None:
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    for table in metadata.sorted_tables:
-        assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=dialect))

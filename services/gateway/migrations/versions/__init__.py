@@ -1,0 +1,1 @@
+"""One module a revision, in order. `migrations.HEAD` names the last."""
