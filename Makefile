@@ -15,7 +15,7 @@ demo: setup     ## the main job on one machine; STUDY=<folder of NIfTI or DICOM>
 test: setup     ## all tests that this machine can run; what is missing is skipped by name
 	@$(bin)/python -m pytest -m 'not chaos and not cluster' $(ARGS)
 
-servers:        ## fetch the real servers that tests can use (Kafka, DICOM validators)
+servers:        ## fetch the real servers that tests can use (Kafka, PostgreSQL, S3, Prometheus, DICOM validators)
 	@bash tests/servers/install.sh
 
 lint: setup     ## format, lint, types, import rules, protos, spelling

@@ -1,4 +1,7 @@
-"""Tables of the gateway's state. Names of patients, their ids and file names are in none of them (rule 10)."""
+"""Tables of the gateway's state. Names of patients, their ids and file names are in none of them (rule 10).
+
+A change here needs a revision in `migrations/versions`: a test compares the two.
+"""
 
 from __future__ import annotations
 
