@@ -16,8 +16,9 @@ from services.core.runtime.process import Process
 from services.core.runtime.settings import load
 from services.core.security.pseudonym import KEY_FILE, Pseudonyms
 from services.core.security.tls import TlsSettings, aio_channel
-from services.core.storage.bounded import BoundedBlobStore, Budget, remove_bounded_store
-from services.core.storage.local import LocalBlobStore
+from services.core.storage.bounded import remove_bounded_store
+from services.core.storage.factory import TMPFS_SCHEME, open_blobs, open_sessions
+from services.core.storage.settings import TmpfsSettings
 from services.navigation.adapters.gateway import GatewayDoor, GatewayStudies
 from services.navigation.adapters.lock import FileLock
 from services.navigation.adapters.material import TheatreMaterial
@@ -77,8 +78,8 @@ class _Parts:
 
 async def _wired(process: Process, settings: NavigationSettings, tls: TlsSettings, stack: AsyncExitStack) -> _Parts:
     home = process.home
-    theatre = BoundedBlobStore(home.theatre, Budget(total=settings.store_bytes, session=settings.session_bytes))
-    ward = LocalBlobStore(home.blobs)
+    theatre = open_sessions(f"{TMPFS_SCHEME}{home.theatre}", process.environ)
+    ward = open_blobs(process.shared.blobs, home, process.environ)
     pseudonyms = Pseudonyms(settings.pseudonym_key or home.vault / KEY_FILE)
     door = GatewayDoor(lambda: settings.gateway or _address(home, "gateway", "theatre"), tls)
     stack.push_async_callback(door.close)
@@ -102,7 +103,7 @@ async def _wired(process: Process, settings: NavigationSettings, tls: TlsSetting
         clock=process.clock,
         metrics=process.metrics,
         turn=asyncio.Semaphore(settings.series_at_once),
-        bounds=_bounds(settings),
+        bounds=_bounds(settings, load(TmpfsSettings, "tmpfs", process.environ)),
     )
     place = Place(
         boot=secrets.token_hex(8),
@@ -113,10 +114,10 @@ async def _wired(process: Process, settings: NavigationSettings, tls: TlsSetting
     return _Parts(registry=registry, place=place, relay=SpoolRelay(spool, door, process.metrics), material=material)
 
 
-def _bounds(settings: NavigationSettings) -> Bounds:
+def _bounds(settings: NavigationSettings, memory: TmpfsSettings) -> Bounds:
     return Bounds(
         series_bytes=settings.series_bytes,
-        session_bytes=settings.session_bytes,
+        session_bytes=memory.session_bytes,
         answer_bytes=settings.answer_bytes,
         patience=Patience(lock_s=settings.silent_s, upload_s=settings.upload_expires_s),
         remembered_s=settings.remembered_s,

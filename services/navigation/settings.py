@@ -31,8 +31,6 @@ class NavigationSettings(ServiceSettings):
     sessions: int = Field(default=8, ge=1, description="Open sessions at most.")
     series_at_once: int = Field(default=1, ge=1, description="Series that are computed at the same time.")
     series_bytes: int = Field(default=256 * _MIB, gt=0, description="Largest series.")
-    session_bytes: int = Field(default=768 * _MIB, gt=0, description="Memory of one session.")
-    store_bytes: int = Field(default=3072 * _MIB, gt=0, description="Memory of all sessions.")
     answer_bytes: int = Field(default=32 * _MIB, gt=0, description="Answers that are kept for a session.")
     silent_s: float = Field(default=5.0, gt=0, description="A silent upload gives the theatre's lock up.")
     upload_expires_s: float = Field(default=60.0, gt=0, description="A silent upload is dropped.")

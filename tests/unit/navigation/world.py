@@ -45,6 +45,7 @@ from services.navigation.settings import NavigationSettings
 
 PLAIN = TlsSettings(plain=True)
 SHAPE = (8, 8, 8)
+SESSION_BYTES = 512 << 20
 
 
 @dataclass(slots=True, kw_only=True)
@@ -222,7 +223,7 @@ async def _world(
 ) -> AsyncIterator[World]:
     home = Home(folder)
     home.prepare()
-    store = BoundedBlobStore(folder / "theatre", Budget(total=settings.store_bytes, session=settings.session_bytes))
+    store = BoundedBlobStore(folder / "theatre", Budget(total=2 << 30, session=SESSION_BYTES))
     script, poses, studies = Script(), NoPoses(), NoStudies()
     metrics, clock = Metrics(CollectorRegistry()), SystemClock()
     material = TheatreMaterial(store, folder / "theatre", Pseudonyms(home.vault / "pseudonym.key"))
@@ -238,7 +239,7 @@ async def _world(
         turn=asyncio.Semaphore(settings.series_at_once),
         bounds=Bounds(
             series_bytes=settings.series_bytes,
-            session_bytes=settings.session_bytes,
+            session_bytes=SESSION_BYTES,
             answer_bytes=settings.answer_bytes,
             patience=Patience(lock_s=settings.silent_s, upload_s=settings.upload_expires_s),
             remembered_s=settings.remembered_s,
