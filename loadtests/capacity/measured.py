@@ -59,13 +59,14 @@ class Times:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """Seconds: each stage's handler, the part of a segmentation that Triton computes, a theatre series' last byte to
-    its masks. `source` names the documents.
+    its masks. `demand`: cores that the home used for each second inside a handler. `source` names the documents.
     """
 
     stages: Mapping[str, Times]
     triton_s: float
     coarse_s: tuple[float, ...]
     final_s: tuple[float, ...]
+    demand: float
     source: str
 
 
@@ -78,6 +79,7 @@ def read(steady: Path, theatre: Path | None) -> Measured:
         stages[stage] = Times.of(rows)
     segments = sum(row["count"] for name, row in document["handlers_s"].items() if name.split()[0] == "segment")
     triton = sum(row["count"] * row["mean"] for row in document["triton_s"].values()) / max(segments, 1)
+    inside = sum(row["count"] * row["mean"] for row in document["handlers_s"].values())
     series: list[Row] = []
     if theatre is not None:
         operations = json.loads(theatre.read_text())["operations"]
@@ -87,5 +89,6 @@ def read(steady: Path, theatre: Path | None) -> Measured:
         triton_s=min(triton, stages["segment"].mean),
         coarse_s=tuple(row["coarse_s"] for row in series),
         final_s=tuple(row["final_s"] for row in series),
+        demand=document["cpu"]["cores_of_the_home"] * document["load"]["seconds"] / inside,
         source=steady.name if theatre is None else f"{steady.name}, {theatre.name}",
     )

@@ -1,6 +1,6 @@
 """The ward as a discrete-event simulation: lanes, stage pods, the Triton pool, and the chart's scaling rules.
 
-Pods of a cluster have their processor to themselves. On one machine (`cores`) the stages share it in short turns.
+Pods of a cluster have their processor to themselves. On one machine the stages share it: so many `jobs` at full speed.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Ward:
 
     measured: Measured
     chart: Chart
-    cores: float | None = None
+    jobs: float | None = None
     seed: int = 1
     latencies: dict[str, list[float]] = field(default_factory=lambda: {"stat": [], "routine": []})
     pools: dict[str, Pool] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class Ward:
             if pool.rule.most > pool.rule.least:
                 env.process(pool.scale(chart.poll_s))
         rng = random.Random(self.seed)
-        compute = _alone(env) if self.cores is None else _shared(env, self.cores)
+        compute = _alone(env) if self.jobs is None else _shared(env, self.jobs)
         left = [env.process(self._study(env, study, rng, compute)) for study in studies]
         env.run(simpy.AllOf(env, left) if left else None)
 
@@ -149,19 +149,18 @@ def _alone(env: simpy.Environment) -> Compute:
     return compute
 
 
-def _shared(env: simpy.Environment, cores: float) -> Compute:
-    """Turns of `TURN_S` on whole cores; a fraction of a core makes all of them slower."""
-    whole = max(1, int(cores))
-    slowness = whole / cores
-    machine = simpy.Resource(env, capacity=whole)
+def _shared(env: simpy.Environment, jobs: float) -> Compute:
+    """Processor sharing: so many jobs run at full speed; more of them share it evenly. Speed changes at turns."""
+    active = 0
 
     def compute(seconds: float) -> Steps:
+        nonlocal active
+        active += 1
         left = seconds
         while left > 1e-9:
             turn = min(TURN_S, left)
-            with machine.request() as request:
-                yield request
-                yield env.timeout(turn * slowness)
+            yield env.timeout(turn * max(1.0, active / jobs))
             left -= turn
+        active -= 1
 
     return compute
