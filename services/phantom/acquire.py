@@ -51,7 +51,7 @@ def draw_matters(rng: np.random.Generator, spec: PhantomSpec, plan: TumourPlan |
         t2=110 + 150 * wet * float(rng.uniform(0.9, 1.1)),
         gd=float(rng.uniform(0.03, 0.09)),
     )
-    matters[Matter.ENHANCING] = replace(matters[Matter.ENHANCING], gd=float(rng.uniform(0.12, 0.45)))
+    matters[Matter.ENHANCING] = replace(matters[Matter.ENHANCING], gd=float(rng.uniform(0.08, 0.24)))
     if plan is not None:
         matters[Matter.CORE] = _core(core, matters, plan, wet)
     return {matter: at_field(value, spec.field_tesla) for matter, value in matters.items()}
