@@ -87,6 +87,7 @@ def _options(settings: PoseSettings) -> list[tuple[str, int]]:
         ("grpc.http2.max_ping_strikes", 2),
         ("grpc.max_connection_age_ms", round(1000 * settings.connection_age_s)),
         ("grpc.max_connection_age_grace_ms", round(1000 * settings.connection_grace_s)),
+        ("grpc.http2.bdp_probe", 0),  # it would widen the window for a client that sends and does not read
         ("grpc.so_reuseport", 0),
     ]
 
