@@ -52,6 +52,7 @@ class SeriesFacts:
     """A series after preparation. `to_reference` maps RAS mm of the series to RAS mm of the reference (rigid).
 
     `reason` says how it was identified, or why it is not used. Quality: log SNR, motion 0 to 1, slice thickness mm.
+    `frame_of_reference`: series that share one lie as their headers say; empty for NIfTI.
     """
 
     series: str
@@ -64,12 +65,14 @@ class SeriesFacts:
     motion: float | None = None
     slice_thickness_mm: float | None = None
     to_reference: Matrix | None = None
+    frame_of_reference: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareFacts:
     """Outputs: `volume/<slot>` (float16, canonical 1 mm, z-score in brain), `brain_mask` (uint8, canonical 1 mm)
     and, for DICOM, `headers` (JSON: the pseudonymous header set of the reference series, one data set per instance).
+    In the theatre `registration/<slot>`: acquired before the anatomy changed, no input of a network any more.
     """
 
     source: Source

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -34,6 +36,32 @@ def resample(volume: Volume, grid: Grid, to_volume: Affine | None = None, *, nea
         modality=volume.modality,
         units=volume.units,
         provenance=volume.provenance,
+    )
+
+
+def resample_inside(volume: Volume, mask: Volume, to_volume: Affine | None = None, threads: int = 1) -> Volume:
+    """`resample` on the mask's grid, but only where the mask is set: zero elsewhere, several times faster.
+
+    float32. `to_volume` maps RAS mm of the mask to RAS mm of the volume (None: they agree).
+    """
+    mapping = index_map(volume, mask.grid, to_volume)
+    source = _smoothed(volume, mask.grid)
+    voxels = np.zeros(mask.data.shape, np.float32)
+    inside = mask.data > 0
+
+    def fill(part: slice) -> None:
+        index = np.argwhere(inside[part])
+        places = mapping[:3, :3] @ (index + np.array([part.start, 0, 0])).T + mapping[:3, 3:]
+        values = ndimage.map_coordinates(source, places, output=np.float32, order=1, mode="grid-constant")
+        voxels[part][tuple(index.T)] = values
+
+    edge = -(-mask.data.shape[0] // threads)
+    parts = [slice(start, start + edge) for start in range(0, mask.data.shape[0], edge)]
+    with ThreadPoolExecutor(threads) as pool:  # scipy gives the interpreter's lock away while it samples
+        for _ in pool.map(fill, parts):
+            pass
+    return Volume(
+        data=voxels, affine=mask.affine, modality=volume.modality, units=volume.units, provenance=volume.provenance
     )
 
 

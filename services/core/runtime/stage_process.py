@@ -37,6 +37,7 @@ from services.core.storage.port import BlobStore
 
 STAGE_SERVICE = "glioserve.stage.v1.StageService"
 WARD: Final = "ward"
+THEATRE: Final = "theatre"
 THEATRE_PREFIX = "theatre_"
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from services.core.contracts.errors import Permanent, Refused
 from services.core.contracts.events import BlobRef
 from services.core.contracts.facts import IntakeFacts, IntakeSeries, Source
 from services.core.contracts.manifest import Manifest, Reason
-from services.core.imaging.dicom_file import guarded
-from services.core.imaging.dicom_header import acquired_at
+from services.core.imaging.dicom_file import guarded, is_uid
+from services.core.imaging.dicom_header import acquired_at, text
 from services.core.imaging.dicom_series import SeriesFiles, SeriesGeometry, geometry_of, open_series, read_series
 from services.core.imaging.nifti import inspect_nifti, read_nifti
 from services.core.imaging.volume import Volume
@@ -91,6 +91,7 @@ def _dicom(series: IntakeSeries, paths: Sequence[Path], order: int, pulse: Pulse
         traits = traits_of(files.first.dataset)
         identity = identify(traits) if series.modality is None else _named(series.modality)
         acquired = acquired_at(files.first.dataset)
+        _check_one_patient(files)
     try:
         geometry = geometry_of(files)
     except Refused as error:
@@ -106,7 +107,7 @@ def _dicom(series: IntakeSeries, paths: Sequence[Path], order: int, pulse: Pulse
         extent=Extent(slices=geometry.shape[2], across_mm=spacing[2], within_mm=min(spacing[:2])),
         slice_thickness_mm=geometry.slice_thickness_mm,
         load=partial(_load_dicom, files, geometry, identity.modality or "not used"),
-        space=geometry.frame_of_reference,
+        space=geometry.frame_of_reference if is_uid(geometry.frame_of_reference) else "",
         acquired_at=acquired,
         three_d=traits.three_d,
         original=traits.original,
@@ -114,6 +115,13 @@ def _dicom(series: IntakeSeries, paths: Sequence[Path], order: int, pulse: Pulse
         remarks=geometry.remarks,
         headers=partial(_headers, files, geometry),
     )
+
+
+def _check_one_patient(files: SeriesFiles) -> None:
+    """Raises Refused (OTHER_PATIENT): a series whose instances name two people is nobody's."""
+    people = {(text(file.dataset, "IssuerOfPatientID"), text(file.dataset, "PatientID")) for file in files.files}
+    if len(people) > 1:
+        raise Refused("OTHER_PATIENT", "the series holds instances of two patients")
 
 
 def _named(modality: Modality | None) -> Identity:

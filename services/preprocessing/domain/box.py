@@ -90,7 +90,7 @@ def prepare_in_box(placing: Placing, bias: BiasCorrection | None, pulse: Pulse) 
         seen = covered(placed, mask)
         share = float(seen.data.sum() / mask.data.sum())
         if share < FULL_COVER:
-            problems.append(_partial(placed.modality, share))
+            problems.append(partial_coverage(placed.modality, share))
         try:
             volumes[placed.modality] = _standard(placed, grid, seen, bias, pulse)
         except Refused as error:
@@ -139,6 +139,14 @@ def box_around(mask: Volume, reference: Grid) -> Grid:
     return snapped(grid, reference) if max(reference.spacing) <= SNAP_MM else grid
 
 
+def partial_coverage(modality: Modality, share: float) -> Reason:
+    """`share` of the brain (0 to 1) lies in the series' field of view."""
+    return Reason(
+        code=f"{modality.name}_PARTIAL_COVERAGE",
+        message=f"{modality}: the series shows {100 * share:.0f} % of the brain; elsewhere the others stand alone",
+    )
+
+
 def matrix(affine: Affine) -> Matrix:
     """An affine as the facts hold it, rounded to a nanometre: equal runs on other machines then agree."""
     return tuple(tuple(round(float(value), 6) + 0.0 for value in row) for row in affine)
@@ -147,13 +155,6 @@ def matrix(affine: Affine) -> Matrix:
 def _within(index: Array, into: Affine, shape: Array) -> NDArray[np.bool_]:
     places = index @ into[:3, :3].T + into[:3, 3]
     return np.asarray(((places >= -1.0) & (places <= shape)).all(axis=1), dtype=np.bool_)
-
-
-def _partial(modality: Modality, share: float) -> Reason:
-    return Reason(
-        code=f"{modality.name}_PARTIAL_COVERAGE",
-        message=f"{modality}: the series shows {100 * share:.0f} % of the brain; elsewhere the others stand alone",
-    )
 
 
 def _mask_in(mask: Volume, grid: Grid) -> Volume:

@@ -45,13 +45,18 @@ class Judgement:
 
 def judge(series: Sequence[SeriesFacts], brain: Brain, problems: Sequence[Reason], thick_mm: float) -> Judgement:
     """Missing and poor inputs degrade; a doubtful brain mask asks for a person's eye."""
-    degrading = [*problems, *_missing(series), *_poor(series, thick_mm)]
+    degrading = [*problems, *limits_of(series, thick_mm)]
     doubts = list(_doubts(brain))
     return Judgement(
         completeness=Completeness.DEGRADED if degrading or doubts else Completeness.COMPLETE,
         verdict=Verdict.NEEDS_REVIEW if doubts else Verdict.TRUSTED,
         reasons=_once([*degrading, *doubts]),
     )
+
+
+def limits_of(series: Sequence[SeriesFacts], thick_mm: float) -> tuple[Reason, ...]:
+    """What missing and poor sequences do to a result."""
+    return (*_missing(series), *_poor(series, thick_mm))
 
 
 def nothing_usable(series: Sequence[SeriesFacts], problems: Sequence[Reason]) -> Refused:

@@ -42,7 +42,7 @@ def read_chosen(found: Sequence[Found | Unreadable], unusable_mm: float, pulse: 
             unused[item.series] = (f"not used: {item.reason.message}", _serious(item))
         elif item.modality is None:
             unused[item.series] = (item.reason, None)
-        elif (poor := _too_poor(item, unusable_mm)) is not None:
+        elif (poor := too_poor(item, unusable_mm)) is not None:
             unused[item.series] = (f"not used: {poor.message}", poor)
         else:
             candidates[item.series] = item
@@ -52,7 +52,7 @@ def read_chosen(found: Sequence[Found | Unreadable], unusable_mm: float, pulse: 
     for modality, chosen in choice.chosen.items():
         pulse()
         try:
-            volumes[modality] = _read(candidates[chosen.series], pulse)
+            volumes[modality] = read_one(candidates[chosen.series], pulse)
         except Refused as error:
             message = f"{modality}: {error.message}"
             unused[chosen.series] = (f"not used: {error.message}", Reason(code=error.code, message=message))
@@ -69,7 +69,8 @@ def read_chosen(found: Sequence[Found | Unreadable], unusable_mm: float, pulse: 
     )
 
 
-def _read(item: Found, pulse: Pulse) -> Volume:
+def read_one(item: Found, pulse: Pulse) -> Volume:
+    """The voxels of a series. Raises Refused, also for an image without any contrast (EMPTY_IMAGE)."""
     volume = item.load(pulse)
     if float(np.ptp(volume.data)) == 0.0:
         raise Refused("EMPTY_IMAGE", "every voxel has the same value: there is no image")
@@ -84,7 +85,8 @@ def _serious(item: Unreadable) -> Reason | None:
     return Reason(code=item.reason.code, message=f"{name}: {item.reason.message}")
 
 
-def _too_poor(item: Found, unusable_mm: float) -> Reason | None:
+def too_poor(item: Found, unusable_mm: float) -> Reason | None:
+    """Why a series is not worth reading: slices too far apart (mm), or too few; None when it is."""
     if item.extent.across_mm > unusable_mm:
         return Reason(
             code="SLICES_TOO_THICK",
@@ -110,6 +112,11 @@ def _candidate(item: Found) -> Candidate:
     )
 
 
+def facts_of_found(item: Found) -> SeriesFacts:
+    """What is stated of a used series before it is placed."""
+    return _facts(item, {})
+
+
 def _facts(item: Found | Unreadable, unused: Mapping[str, tuple[str, Reason | None]]) -> SeriesFacts:
     why = unused.get(item.series)
     grid = item.grid if isinstance(item, Found) else None
@@ -121,4 +128,5 @@ def _facts(item: Found | Unreadable, unused: Mapping[str, tuple[str, Reason | No
         shape=grid.shape if grid else (),
         spacing_mm=tuple(round(edge, 4) for edge in grid.spacing) if grid else (),
         slice_thickness_mm=item.slice_thickness_mm if isinstance(item, Found) else None,
+        frame_of_reference=item.space if isinstance(item, Found) else "",
     )

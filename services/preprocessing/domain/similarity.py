@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from services.core.imaging.volume import Affine, Volume
+from services.core.imaging.volume import Affine, Grid, Volume
 
 LATTICE_MM = 3.0
 BINS = 32
@@ -51,6 +51,23 @@ def lattice_of(fixed: Volume) -> Lattice:
     index = np.argwhere(head) * np.array(steps)
     points = fixed.affine @ np.vstack([index.T, np.ones(len(index))])
     return Lattice(points=points, levels=_levels(data[head]), centre=points[:3].mean(axis=1))
+
+
+def lattice_inside(fixed: Volume, mask: Volume) -> Lattice:
+    """Sampling points of a prepared volume: every 3 mm inside the brain mask on the same grid."""
+    step = tuple(slice(None, None, max(1, round(LATTICE_MM / spacing))) for spacing in fixed.grid.spacing)
+    inside = mask.data[step] > 0
+    index = np.argwhere(inside) * np.array([part.step for part in step])
+    points = fixed.affine @ np.vstack([index.T, np.ones(len(index))])
+    levels = _levels(fixed.data[step][inside].astype(np.float32))
+    return Lattice(points=points, levels=levels, centre=points[:3].mean(axis=1))
+
+
+def seen(lattice: Lattice, grid: Grid, to_grid: Affine) -> float:
+    """Share of the lattice points that fall inside a grid, placed by `to_grid` (RAS mm, lattice to grid)."""
+    index = (np.linalg.inv(grid.affine) @ to_grid @ lattice.points)[:3]
+    limits = np.array(grid.shape)[:, None] - 1
+    return float(((index >= 0) & (index <= limits)).all(axis=0).mean())
 
 
 def agreement(lattice: Lattice, moving: Volume, to_moving: Affine) -> Agreement:

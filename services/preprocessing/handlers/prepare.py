@@ -2,50 +2,31 @@
 
 find and identify -> choose -> read -> register to the reference -> brain mask -> canonical box -> N4 -> standardise.
 What cannot be done for one series degrades the study with a reason; a study without any usable series is refused.
+A request that names a preparation too is the theatre's: one more series for what is prepared already.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol
-
 from services.core.contracts.documents import to_document
 from services.core.contracts.enums import Stage
+from services.core.contracts.errors import Refused
 from services.core.contracts.events import BlobRef, StageRequest
 from services.core.contracts.facts import IntakeFacts, PrepareFacts
-from services.core.contracts.manifest import Manifest, ModelRef
+from services.core.contracts.manifest import ModelRef
 from services.core.imaging.codec import VOLUME_MEDIA_TYPE, encode_volume
 from services.core.runtime.settings import affects_result
 from services.core.runtime.stage import StageResult, read_manifest
 from services.core.runtime.stage_inputs import facts_of, required_input
 from services.core.runtime.steps import Checkpoint
 from services.core.storage.port import BlobStore
-from services.preprocessing.domain.box import BiasCorrection, Prepared, matrix, prepare_in_box
+from services.preprocessing.domain.box import Prepared, matrix, prepare_in_box
 from services.preprocessing.domain.header_set import HEADERS_MEDIA_TYPE
 from services.preprocessing.domain.judgement import judge, nothing_usable
-from services.preprocessing.domain.placing import Limits, Placer, Registration
+from services.preprocessing.domain.placing import Limits, Placer
 from services.preprocessing.domain.reading import read_chosen
-from services.preprocessing.domain.series import Found, Pulse, Unreadable
+from services.preprocessing.handlers.ports import Tools
+from services.preprocessing.handlers.theatre import AdditionHandler, first_series_refusal
 from services.preprocessing.settings import PrepareSettings
-
-
-class Intake(Protocol):
-    """Files of an intake manifest as series."""
-
-    def series(
-        self, manifest: Manifest, facts: IntakeFacts, pulse: Pulse
-    ) -> AbstractContextManager[list[Found | Unreadable]]:
-        """Every series, readable while the context lasts. Raises Permanent or Transient."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """The ports of the stage. `bias` None: no correction."""
-
-    intake: Intake
-    registration: Registration
-    bias: BiasCorrection | None
 
 
 class PrepareHandler:
@@ -56,6 +37,7 @@ class PrepareHandler:
         self._tools = tools
         self._settings = settings
         self._settings_hash = affects_result(settings)
+        self._addition = AdditionHandler(blobs, tools.intake, tools.quick, settings)
 
     @property
     def stage(self) -> Stage:
@@ -74,6 +56,15 @@ class PrepareHandler:
 
     def handle(self, request: StageRequest, checkpoint: Checkpoint) -> StageResult:
         """Prepares. Raises Refused when nothing of the study can be used, Transient or Permanent on its blobs."""
+        prepared = request.input("prepare")
+        if prepared is not None:
+            return self._addition.handle(request, prepared, checkpoint)
+        try:
+            return self._whole(request, checkpoint)
+        except Refused as error:
+            raise first_series_refusal(request, error) from error
+
+    def _whole(self, request: StageRequest, checkpoint: Checkpoint) -> StageResult:
         manifest = read_manifest(self._blobs, required_input(request, "intake"))
         facts = facts_of(IntakeFacts, manifest)
         with self._tools.intake.series(manifest, facts, checkpoint) as found:
