@@ -18,12 +18,9 @@ import numpy as np
 from services.core.imaging.labels import Label, region_mask
 from services.core.imaging.volume import Array, Grid
 from services.navigation.domain.fields import Level, distance_levels
+from services.navigation.domain.pose_answer import OUTSIDE
 from services.navigation.domain.pose_state import PoseState, unpacked
-
-STATE = "state.json"
-OUTDATED = "outdated.json"
-OUTSIDE = 255
-"""Stands in the tissue map where the brain ends."""
+from services.navigation.poses.shown import OUTDATED, STATE
 
 
 def open_folder(folder: Path) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 from services.core.imaging.volume import Array
 from services.navigation.domain.answers import Fault, Reason
 from services.navigation.domain.pose_answer import Field, ShownMask
-from services.navigation.poses.folder import OUTDATED, STATE
 
+STATE, OUTDATED = "state.json", "outdated.json"
 TRIES = 20
 """Every try that fails has met a newer mask: so many in a row do not happen."""
 
