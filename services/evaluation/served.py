@@ -105,10 +105,7 @@ class ServedModels:
         return CropReading(window=window, reading=fine_reading(self._run(self._fine, inputs)))
 
     def _clean(self, reading: Reading, case: Case, coarse: CoarseAnswer) -> Reading:
-        rules = self.settings
-        return finished(
-            reading, case.brain, coarse.evidence, min_voxels=rules.min_lesion_voxels, sure=rules.sure_enhancement
-        )
+        return finished(reading, case.brain, coarse.evidence, self.settings.mask_rules)
 
     @staticmethod
     def _run(model: Any, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

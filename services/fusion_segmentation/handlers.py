@@ -172,10 +172,7 @@ class SegmentHandler:
         return replace(coarse, reading=reading, unrefined_ml=unrefined)
 
     def _clean(self, reading: Reading, study: PreparedStudy, answer: CoarseAnswer) -> Reading:
-        rules = self._settings
-        return finished(
-            reading, study.brain, answer.evidence, min_voxels=rules.min_lesion_voxels, sure=rules.sure_enhancement
-        )
+        return finished(reading, study.brain, answer.evidence, self._settings.mask_rules)
 
     def _stated(
         self, segmented: _Segmented, study: PreparedStudy, prepare: Manifest, checkpoint: Checkpoint

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from services.core.contracts.enums import Lane
 from services.core.runtime.settings import ServiceSettings
+from services.fusion_segmentation.domain.postprocess import MaskRules
 
 _RESULT: dict[str, Any] = {"affects_result": True}
 
@@ -43,6 +44,13 @@ class FusionSettings(ServiceSettings):
         description="Enhancing tissue counts only when the network is that sure of it somewhere; else it is core.",
         json_schema_extra=_RESULT,
     )
+    sure_lesion: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="A lesion counts only when the network believes in it that much somewhere; else it is dropped.",
+        json_schema_extra=_RESULT,
+    )
     review_vacuity: float = Field(
         default=0.5,
         ge=0,
@@ -65,3 +73,8 @@ class FusionSettings(ServiceSettings):
         json_schema_extra=_RESULT,
     )
     deadlines: Deadlines = Deadlines()
+
+    @property
+    def mask_rules(self) -> MaskRules:
+        """What a finished mask must obey."""
+        return MaskRules(min_voxels=self.min_lesion_voxels, sure=self.sure_enhancement, lesion=self.sure_lesion)

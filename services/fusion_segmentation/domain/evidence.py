@@ -77,6 +77,15 @@ def highest_probability(evidence: NDArray[np.float32], label: Label) -> float:
     return float((alpha[label] / alpha.sum(axis=0)).max())
 
 
+def lesion_belief(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Belief mass of all labels but the background (sum of their evidence / S), on the evidence's own grid: unlike
+    the expected probability it is zero where there is no evidence at all.
+    """
+    lesion = evidence[1:].sum(axis=0)
+    belief: NDArray[np.float32] = lesion / (lesion + evidence[Label.BACKGROUND] + BRIM)
+    return belief
+
+
 def evidence_crop(evidence: NDArray[np.float32], window: Window) -> NDArray[np.float16]:
     """Evidence (class, x, y, z) at 1 mm inside a window, as the fine model takes it."""
     return np.stack([upsampled(evidence[k], window).astype(np.float16) for k in range(CLASSES)])

@@ -9,16 +9,19 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from services.core.imaging.labels import LABEL_SCHEMA
 from services.core.imaging.nifti import read_nifti
 from services.core.imaging.volume import Volume
+from services.fusion_segmentation.domain.evidence import lesion_belief
 from services.fusion_segmentation.domain.nifti import encode_nifti
 from services.fusion_segmentation.domain.postprocess import (
     cleaned,
     mean_vacuity,
     touches_edge,
     without_doubtful_enhancement,
+    without_doubtful_lesions,
 )
 
 pytestmark = pytest.mark.unit
@@ -30,6 +33,43 @@ def test_enhancement_that_the_network_is_nowhere_sure_of_is_core() -> None:
     labels = np.array([0, 1, 2, 3, 4], np.uint8).reshape(5, 1, 1)
     assert without_doubtful_enhancement(labels, sure=False).reshape(-1).tolist() == [0, 1, 2, 1, 4]
     assert without_doubtful_enhancement(labels, sure=True) is labels
+
+
+def _evidence_of_two_lesions() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Labels at 1 mm with two lesions that lie oddly on the 2 mm grid; belief 0.9 in one voxel of the first, 0.5 in
+    the second.
+    """
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1:4, 1:4, 1:4] = 2
+    labels[7:10, 7:11, 7:10] = 1
+    evidence = np.zeros((5, 6, 6, 6), np.float32)
+    evidence[0] = 20.0
+    evidence[:, 1, 1, 1] = (0.0, 15.0, 30.0, 0.0, 0.0)
+    evidence[:, 3:5, 3:6, 3:5] = np.array((0.0, 5.0, 0.0, 0.0, 0.0)).reshape(5, 1, 1, 1)
+    return labels, evidence
+
+
+def test_a_lesion_that_the_network_is_nowhere_sure_of_is_dropped_and_a_sure_one_stays_whole() -> None:
+    labels, evidence = _evidence_of_two_lesions()
+    kept = without_doubtful_lesions(labels, evidence, 0.6)
+    np.testing.assert_array_equal(kept == 2, labels == 2)
+    assert not (kept == 1).any()
+    assert (labels == 1).any()
+    np.testing.assert_array_equal(without_doubtful_lesions(labels, evidence, 0.5), labels)
+    assert not without_doubtful_lesions(labels, evidence, 0.95).any()
+
+
+def test_a_healthy_mask_and_a_rule_that_is_off_change_nothing() -> None:
+    labels, evidence = _evidence_of_two_lesions()
+    assert without_doubtful_lesions(labels, evidence, 0.0) is labels
+    nothing = np.zeros(SHAPE, np.uint8)
+    assert without_doubtful_lesions(nothing, evidence, 0.9) is nothing
+
+
+def test_belief_without_evidence_is_none() -> None:
+    evidence = np.zeros((5, 1, 1, 2), np.float32)
+    evidence[:, 0, 0, 1] = (1.0, 2.0, 1.0, 1.0, 0.0)
+    assert lesion_belief(evidence).reshape(-1).tolist() == pytest.approx([0.0, 0.4])
 
 
 def test_labels_outside_the_brain_are_background() -> None:
