@@ -60,7 +60,7 @@ WAITING = Row(
         ),
         Panel(
             title="Requests not on the bus yet",
-            queries=[(level("glioserve_outbox_pending", "pod", how="max"), "outbox {{pod}}")],
+            queries=[(level("glioserve_outbox_pending", "pod", 'container="gateway"', how="max"), "outbox {{pod}}")],
         ),
     ],
 )

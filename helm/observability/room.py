@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from helm.observability.panel import Dashboard, Panel, Row, count, level, quantile, rate
 
+ROOM_ONLY = 'container="navigation"'
 MASKS, POSES = "glioserve_navigation_mask_seconds", "glioserve_pose_seconds"
 
 
@@ -15,7 +16,10 @@ def per_call(duration: str) -> str:
 SERIES = Row(
     title="Series and masks",
     panels=[
-        Panel(title="Open sessions", queries=[(level("glioserve_navigation_sessions", "pod"), "{{pod}} sessions")]),
+        Panel(
+            title="Open sessions",
+            queries=[(level("glioserve_navigation_sessions", "pod", ROOM_ONLY), "{{pod}} sessions")],
+        ),
         Panel(
             title="Last chunk to mask",
             queries=[
@@ -32,17 +36,17 @@ SERIES = Row(
         ),
         Panel(
             title="Deadlines missed",
-            queries=[(count("glioserve_navigation_deadline_missed_total", "pod"), "{{pod}} missed")],
+            queries=[(count("glioserve_navigation_deadline_missed_total", "pod", ROOM_ONLY), "{{pod}} missed")],
             limit=1,
         ),
         Panel(
             title="Bytes received",
-            queries=[(rate("glioserve_navigation_chunk_bytes_total", "pod"), "{{pod}} chunks")],
+            queries=[(rate("glioserve_navigation_chunk_bytes_total", "pod", ROOM_ONLY), "{{pod}} chunks")],
             unit="Bps",
         ),
         Panel(
             title="Memory of sessions",
-            queries=[(level("glioserve_navigation_memory_bytes", "pod"), "{{pod}} held")],
+            queries=[(level("glioserve_navigation_memory_bytes", "pod", ROOM_ONLY), "{{pod}} held")],
             unit="bytes",
             limit=1.5 * 2**30,
         ),
@@ -63,11 +67,12 @@ POSING = Row(
             title="Poses", queries=[(rate("glioserve_poses_total", "result"), "{{result}}")], unit="reqps", stacked=True
         ),
         Panel(
-            title="Results not acknowledged", queries=[(level("glioserve_navigation_spool", "pod"), "{{pod}} spool")]
+            title="Results not acknowledged",
+            queries=[(level("glioserve_navigation_spool", "pod", ROOM_ONLY), "{{pod}} spool")],
         ),
         Panel(
             title="The theatre holds the machine",
-            queries=[(level("glioserve_theatre_lock_held", "instance", how="max"), "{{instance}}")],
+            queries=[(level("glioserve_theatre_lock_held", "instance", ROOM_ONLY, how="max"), "{{instance}}")],
             limit=1,
         ),
         Panel(

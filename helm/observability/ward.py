@@ -106,7 +106,7 @@ BUS: list[Alert] = [
     ),
     Alert(
         name="GlioServeOutboxStuck",
-        expr=f"min by (namespace) (min_over_time(glioserve_outbox_pending{{{SELF}}}[5m])) > 0",
+        expr=f"max by (namespace) (min_over_time(glioserve_outbox_pending{{{SELF}}}[5m])) > 0",
         severity="critical",
         lane="all",
         says="{{ $value }} requests have not reached the bus for 5 minutes.",

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TARGET = 'job="glioserve",namespace="mri",pod="p-0",container="c",instance="10.0.0.1:9100"'
-OTHER = 'job="glioserve",namespace="mri",pod="p-1",container="c",instance="10.0.0.2:9100"'
+TARGET = 'job="glioserve",namespace="mri",pod="p-0",container="navigation",instance="10.0.0.1:9100"'
+OTHER = 'job="glioserve",namespace="mri",pod="p-1",container="navigation",instance="10.0.0.2:9100"'
 STAT = 'topic="glioserve.study.segment.stat.v1"'
 ROUTINE = 'topic="glioserve.study.prepare.routine.v1"'
 
@@ -28,7 +28,21 @@ def of(metric: str, labels: str = "", target: str = TARGET) -> str:
     return f"{metric}{{{target}{',' if labels else ''}{labels}}}"
 
 
-UP = {of("up"): "1x300", of("glioserve_studies", 'state="done"'): "1x300"}
+BYSTANDER = 'job="glioserve",namespace="mri",pod="g-0",container="gateway",instance="10.0.0.9:9100"'
+SHOWN_BY_ALL = (
+    "navigation_sessions",
+    "navigation_memory_bytes",
+    "navigation_spool",
+    "theatre_lock_held",
+    "outbox_pending",
+)
+UP = {
+    of("up"): "1x300",
+    of("up", target=BYSTANDER): "1x300",
+    of("glioserve_studies", 'state="done"', BYSTANDER): "1x300",
+    **{of(f"glioserve_{name}", target=BYSTANDER): "0x300" for name in SHOWN_BY_ALL},
+}
+"""A quiet installation: every process shows every gauge without labels, whose business it is not too."""
 
 
 def outcomes(failed: str, completed: str, lane: str = "routine") -> dict[str, str]:
@@ -208,7 +222,7 @@ MACHINES: dict[str, Case] = {
     "GlioServeTargetDown": Case(
         fires={of("up", target=OTHER): "1x20 0x80"}, quiet={of("up", target=OTHER): "1x60 0x10 1x40"}
     ),
-    "GlioServeGatewayGone": Case(fires={of("glioserve_studies", 'state="done"'): "1x9"}, quiet={}),
+    "GlioServeGatewayGone": Case(fires={of("glioserve_studies", 'state="done"', BYSTANDER): "1x9"}, quiet={}),
 }
 
 CASES: dict[str, Case] = {**THEATRE, **STUDIES, **BUS, **GATEWAY, **MACHINES}
