@@ -156,7 +156,7 @@ class TheatreSession:
 
     def _mask(self, mask: answers_pb2.MaskAnswer) -> None:
         answered = self._series[mask.series]
-        seconds = time.time() - (answered.last_byte_at or time.time())
+        seconds = _since(answered)
         if mask.kind == answers_pb2.MASK_KIND_COARSE:
             answered.coarse_s, answered.coarse = seconds, mask
             return
@@ -168,7 +168,7 @@ class TheatreSession:
         answered = self._series.get(series)
         if answered is None:
             return
-        answered.last_word_s = time.time() - (answered.last_byte_at or time.time())
+        answered.last_word_s = _since(answered)
         answered.word = word
         answered.reasons = [answers_pb2.Reason.Name(limit.reason).removeprefix("REASON_") for limit in limits]
         answered.done.set()
@@ -176,6 +176,11 @@ class TheatreSession:
     def _raise(self) -> None:
         if self._broken is not None:
             raise self._broken
+
+
+def _since(answered: Answered) -> float:
+    """Seconds from the last byte on; 0 for an answer that overtakes it."""
+    return 0.0 if answered.last_byte_at is None else time.time() - answered.last_byte_at
 
 
 def _duration(seconds: float) -> duration_pb2.Duration:
