@@ -50,9 +50,10 @@ class Lines:
 
     def pose(self, answer: Document) -> None:
         """Prints it."""
+        refusal = answer.get("limit", {}).get("message", "")
         distance = answer.get("tumour_mm")
         near = "" if distance is None else f"{distance:6.1f} mm to the tumour"
-        self._print(f"pose {answer.get('number', 0):>6} {answer.get('tissue', '')} {near}".rstrip())
+        self._print(f"pose {answer.get('number', 0):>6} {answer.get('tissue', refusal)} {near}".rstrip())
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -22,7 +22,7 @@ ALLOWED = frozenset(
         "address", "advice", "attempt", "backlog", "code", "count", "door", "endpoint", "exit_code", "group", "kind",
         "lag_s", "lane", "method", "model", "offset", "outcome", "partition", "patient", "pid", "port",
         "reason", "replay", "request_id", "revision", "route", "run_id", "seconds", "service", "signal", "size", "slot",
-        "stage", "state", "status", "step", "study", "topic", "transport", "version",
+        "session", "stage", "state", "status", "step", "study", "topic", "transport", "version",
     }
 )  # fmt: skip
 _SILENT = ("kafka",)
