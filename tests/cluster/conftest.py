@@ -23,7 +23,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     programs = find_programs()
     require("cluster", programs.missing())
     with control_plane(tmp_path_factory.mktemp("cluster") / "plane", programs) as running:
-        keda.install(running)
+        keda.define(running)
         yield running
 
 
@@ -42,6 +42,12 @@ def release(plane: Plane, broker: kafka.KafkaBroker) -> Release:
 
 
 @pytest.fixture(scope="session")
+def scaler(plane: Plane) -> None:
+    """KEDA's programs, which only the tests of scaling need."""
+    keda.start(plane)
+
+
+@pytest.fixture(scope="session")
 def ward(tmp_path_factory: pytest.TempPathFactory, broker: kafka.KafkaBroker) -> Iterator[Stack]:
     require_triton()
     with ward_without_stage(tmp_path_factory.mktemp("ward"), broker.setting) as running:
@@ -49,7 +55,7 @@ def ward(tmp_path_factory: pytest.TempPathFactory, broker: kafka.KafkaBroker) ->
 
 
 @pytest.fixture
-def runner(release: Release, ward: Stack) -> Iterator[StageRunner]:
+def runner(release: Release, ward: Stack, scaler: None) -> Iterator[StageRunner]:
     """Follows the pods of the stage that the ward lacks."""
     followed = Followed(pods=lambda: release.pods(STAGE), service=STAGE, home=ward.home)
     running = StageRunner(followed)

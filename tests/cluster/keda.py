@@ -18,8 +18,8 @@ _USER = f"system:serviceaccount:{NAMESPACE}:keda-operator"
 _METRICS = "/apis/external.metrics.k8s.io/v1beta1"
 
 
-def install(plane: Plane) -> None:
-    """Applies KEDA's manifests, starts its two programs, waits until the API server serves its metrics."""
+def define(plane: Plane) -> None:
+    """Applies KEDA's kinds, roles and account."""
     api, manifests = plane.admin, plane.programs.keda
     api.kubectl("apply", "--server-side", "-f", manifests / "general" / "namespace.yaml")
     api.kubectl("apply", "--server-side", "-k", manifests / "crd")
@@ -27,6 +27,10 @@ def install(plane: Plane) -> None:
                 "-f", manifests / "metrics-server" / "role.yaml",
                 "-f", manifests / "metrics-server" / "role_binding.yaml")  # fmt: skip
     api.kubectl("apply", "--server-side", "-k", manifests / "rbac")
+
+
+def start(plane: Plane) -> None:
+    """Starts KEDA's operator and adapter, and waits until the API server serves their metrics."""
     user = plane.authority.client(_USER, f"system:serviceaccounts:{NAMESPACE}")
     kubeconfig = plane.authority.kubeconfig(plane.address, user)
     certificates = _certificates(plane)
@@ -49,7 +53,7 @@ def install(plane: Plane) -> None:
         **environ,
     )  # fmt: skip
     _register(plane, secure)
-    wait(lambda: plane.whole() and api.answers(_METRICS), "KEDA's metrics are served")
+    wait(lambda: plane.whole() and plane.admin.answers(_METRICS), "KEDA's metrics are served")
 
 
 def _certificates(plane: Plane) -> Path:
