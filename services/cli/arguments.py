@@ -19,6 +19,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     up = commands.add_parser("up", help="run all services of this home in the foreground")
     up.add_argument("--only", metavar="NAMES", help="comma-separated services, such as gateway,triton")
+    up.add_argument("--no-theatre", action="store_true", help="without the operating room's processes")
     _submit(commands.add_parser("submit", help="send a study (folder, ZIP or file; DICOM or NIfTI)"))
     status = _json(commands.add_parser("status", help="show one study, or all"))
     status.add_argument("study", nargs="?", metavar="ID")

@@ -19,7 +19,7 @@ from services.cli.gateway_client import Document, GatewayClient, Submission
 from services.cli.readiness import unready, wait_ready
 from services.cli.source import collect
 from services.cli.study_commands import exit_of, fetch_all, follow, standing, summary
-from services.cli.supervisor import DRAIN_S, SERVICES
+from services.cli.supervisor import DRAIN_S, WARD
 from services.core.runtime.home import Home, read_endpoints
 from services.core.runtime.settings import SharedSettings
 
@@ -37,7 +37,7 @@ def demo(shared: SharedSettings, environ: Mapping[str, str], options: argparse.N
     out = Path(options.out) if options.out else home.root / "demo" / "results"
     with _stack(home, environ) as started:
         source = Path(options.study) if options.study else _phantom(home)
-        wait_ready(home, SERVICES, READY_WITHIN_S, started)
+        wait_ready(home, WARD, READY_WITHIN_S, started)
         gateway = GatewayClient(read_endpoints(home)["gateway"]["http"])
         try:
             study = _one_study(gateway, source, out)
@@ -71,7 +71,7 @@ def _tell_missing(missing: list[Finding]) -> int:
 @contextmanager
 def _stack(home: Home, environ: Mapping[str, str]) -> Iterator[Callable[[], bool]]:
     """The running services of this home: those that are up already, or ones that end with the block."""
-    if not unready(home, SERVICES):
+    if not unready(home, WARD):
         print(f"Using the services that run in {home.root}.")
         yield lambda: True
         return
@@ -79,7 +79,7 @@ def _stack(home: Home, environ: Mapping[str, str]) -> Iterator[Callable[[], bool
     home.prepare()
     with (home.logs / "up.log").open("ab") as log:
         up = subprocess.Popen(
-            [sys.executable, "-m", "services.cli", "up"],
+            [sys.executable, "-m", "services.cli", "up", "--no-theatre"],
             env=dict(environ),
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -20,7 +20,7 @@ from services.cli.dev_certs import dev_certs
 from services.cli.doctor import examine
 from services.cli.exit_codes import Exit
 from services.cli.gateway_client import GatewayClient, NotFound
-from services.cli.supervisor import SERVICES, Supervisor
+from services.cli.supervisor import SERVICES, WARD, Supervisor
 from services.cli.token import make_token
 from services.core.contracts.errors import GlioServeError, Refused, Transient
 from services.core.runtime.home import Home, read_endpoints
@@ -100,7 +100,8 @@ def _up(shared: SharedSettings, environ: Mapping[str, str], options: argparse.Na
     home = Home(shared.home.resolve())
     home.prepare()
     setup_logging("supervisor", shared.log_level, home.logs / "supervisor.jsonl")
-    only = options.only.split(",") if options.only else SERVICES
+    everything = WARD if options.no_theatre else SERVICES
+    only = options.only.split(",") if options.only else everything
     return Supervisor(shared, environ, only).run(lambda text: print(text, flush=True))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -27,12 +28,20 @@ from services.core.storage.local import LocalBlobStore
 from services.core.triton.server import TritonSpec, triton_command
 from services.core.triton.shared_memory import sweep_shared_memory
 
-TRITON = "triton"
+TRITON, TLS_PREFIX = "triton", "GLIOSERVE_TLS__"
 STAGES = ("preprocessing", "fusion_segmentation", "molecular_subtyping", "monitoring", "reporting")
-SERVICES = (TRITON, "gateway", *STAGES)
+WARD = (TRITON, "gateway", *STAGES)
+THEATRE = ("theatre_preprocessing", "theatre_fusion_segmentation", "navigation", "navigation_poses")
+SERVICES = (*WARD, *THEATRE)
+MODULES = {
+    "theatre_preprocessing": "preprocessing",
+    "theatre_fusion_segmentation": "fusion_segmentation",
+    "navigation_poses": "navigation.poses",
+}
+_LANE = {name: {"GLIOSERVE_STAGE__LANE": "theatre"} for name in THEATRE[:2]}
 TICK_S = 0.1
 DRAIN_S = 35.0  # above the consumer loop's own drain time
-WARD_NICE = 5
+WARD_NICE = 10  # the theatre shares the session, so that this counts where the kernel groups by session too
 log = logging.getLogger(__name__)
 
 
@@ -109,14 +118,20 @@ class Supervisor:
             if not child.wait(deadline):
                 say(f"{child.spec.name} did not stop in time and was killed")
         publish_endpoints(self._home, TRITON, None)
-        sweep_shared_memory(self._home.shm_prefix)
+        self._sweep()
         say("stopped")
 
     def _tidy(self) -> None:
         self._home.prepare()
         (self._home.run / "endpoints.json").unlink(missing_ok=True)
         LocalBlobStore(self._home.blobs).remove_leftovers()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """What earlier processes left in shared memory, while none of them runs."""
         sweep_shared_memory(self._home.shm_prefix)
+        for left in (self._home.theatre, self._home.theatre_poses):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _specs(self) -> Iterator[ChildSpec]:
         environ = self._environ | {
@@ -124,6 +139,8 @@ class Supervisor:
             "OMP_NUM_THREADS": self._environ.get("OMP_NUM_THREADS", "2"),
             "MALLOC_ARENA_MAX": "2",  # glibc would keep an arena per thread: memory that nobody uses
         }
+        if not any(name.startswith(TLS_PREFIX) for name in environ):
+            environ[f"{TLS_PREFIX}PLAIN"] = "true"  # one machine: everything is on loopback
         if TRITON in self._only and self._shared.triton_url is None:
             launch = triton_command(
                 TritonSpec(
@@ -151,8 +168,8 @@ class Supervisor:
             if name != TRITON:
                 yield ChildSpec(
                     name=name,
-                    argv=[sys.executable, "-m", f"services.{name}"],
-                    environ=environ,
+                    argv=[sys.executable, "-m", f"services.{MODULES.get(name, name)}"],
+                    environ={**environ, **_LANE.get(name, {})},
                     log=self._log(name),
                     nice=WARD_NICE if name in STAGES else 0,
                     healthy_after_s=self._healthy_after_s,

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import psutil
 
-from services.cli.supervisor import SERVICES, STAGES
+from services.cli.supervisor import WARD, STAGES
 from services.core.runtime.home import Home
 from tests.servers.kafka import KafkaBroker
 from tests.system.stack import Stack, until
 
-PROCESSES = (*SERVICES, "supervisor")
+PROCESSES = (*WARD, "supervisor")
 LONGEST_WAIT_S = 9.0
 RUNS_STAGES = frozenset({*STAGES, "supervisor"})
 CRASHES_ALLOWED = 2

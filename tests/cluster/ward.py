@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from loadtests.identity_models import write_identity_repository
-from services.cli.supervisor import SERVICES
+from services.cli.supervisor import WARD
 from services.core.contracts.manifest import Manifest
 from services.core.runtime.home import Home
 from services.phantom import SMALL, generate, invented_patient, write_dicom
@@ -26,7 +26,7 @@ def ward_without_stage(root: Path, bus: str) -> Iterator[Stack]:
     stack = Stack(
         Home(root / "home"),
         {"GLIOSERVE_MODELS": str(models), "GLIOSERVE_BUS": bus, "OMP_NUM_THREADS": "1"},
-        tuple(name for name in SERVICES if name != STAGE),
+        tuple(name for name in WARD if name != STAGE),
     )
     try:
         stack.start()

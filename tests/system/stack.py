@@ -21,7 +21,7 @@ from loadtests.identity_models import write_identity_repository
 from services.cli.gateway_client import Document, GatewayClient, Submission
 from services.cli.readiness import unready
 from services.cli.source import collect
-from services.cli.supervisor import SERVICES
+from services.cli.supervisor import MODULES, SERVICES, WARD
 from services.core.contracts.errors import Transient
 from services.core.runtime.home import Home, read_endpoints
 
@@ -41,7 +41,7 @@ class Stack:
 
     home: Home
     environ: Mapping[str, str] = field(default_factory=dict)
-    only: tuple[str, ...] = SERVICES
+    only: tuple[str, ...] = WARD
     _up: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -108,10 +108,9 @@ class Stack:
     def process(self, service: str) -> psutil.Process:
         """The running process of a service; waits for one that is being restarted."""
         supervisor = self.supervisor
-        wanted = "tritonserver" if service == "triton" else f"services.{service}"
 
         def find() -> psutil.Process | None:
-            return next((child for child in supervisor.children() if wanted in _command(child)), None)
+            return next((child for child in supervisor.children() if _is(child, service)), None)
 
         return until(find, 40, lambda: f"{service} is not running")
 
@@ -188,10 +187,12 @@ class Stack:
 
 
 @contextmanager
-def running(root: Path, environ: Mapping[str, str] | None = None, given: Mapping[str, str] = QUICK) -> Iterator[Stack]:
+def running(
+    root: Path, environ: Mapping[str, str] | None = None, given: Mapping[str, str] = QUICK, only: tuple[str, ...] = WARD
+) -> Iterator[Stack]:
     """A stack with identity networks that leaves no process and no shared memory behind."""
     models = write_identity_repository(root / "models")
-    stack = Stack(Home(root / "home"), {"GLIOSERVE_MODELS": str(models), **given, **(environ or {})})
+    stack = Stack(Home(root / "home"), {"GLIOSERVE_MODELS": str(models), **given, **(environ or {})}, only)
     (stack.home.run / "failpoints").mkdir(parents=True)
     try:
         stack.start()
@@ -257,6 +258,16 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:  # it has ended
         return b""
+
+
+def _is(process: psutil.Process, service: str) -> bool:
+    command = _command(process)
+    if service == "triton":
+        return "tritonserver" in command
+    if not command.endswith(f"-m services.{MODULES.get(service, service)}"):
+        return False
+    lane = process.environ().get("GLIOSERVE_STAGE__LANE", "ward")
+    return (lane == "theatre") == service.startswith("theatre_")
 
 
 def _command(process: psutil.Process) -> str:

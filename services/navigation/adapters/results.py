@@ -84,7 +84,7 @@ class SpoolRelay:
                 stub = await self._door.stub()
                 await stub.RecordResult(_request(path), timeout=WITHIN_S)
             except (Transient, grpc.aio.AioRpcError) as error:
-                log.warning("theatre.spooled", extra={"results": len(notes), "reason": type(error).__name__})
+                log.warning("theatre.spooled", extra={"count": len(notes), "reason": type(error).__name__})
                 return
             path.unlink()
             self._gauge.dec()

@@ -121,7 +121,7 @@ class Registry:
             async with asyncio.timeout(within_s):
                 await asyncio.gather(*(session.idle() for session in self.sessions))
         except TimeoutError:
-            log.warning("theatre.drain_cut", extra={"sessions": len(self._sessions)})
+            log.warning("theatre.drain_cut", extra={"count": len(self._sessions)})
         for session in self.sessions:
             session.log.add(ended)
         await asyncio.gather(*(session.close() for session in self.sessions))

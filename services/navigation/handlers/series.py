@@ -184,7 +184,7 @@ class SeriesWork:
             except Transient as error:
                 reason = said(error.code, _TROUBLE[job.doing])
                 job.trouble = Limit(reason=reason, message=error.message, advice=error.advice)
-                log.warning("theatre.again", extra={"code": error.code, "digest": job.digest})
+                log.warning("theatre.again", extra={"code": error.code, "reason": job.digest})
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
                 continue
