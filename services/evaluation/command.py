@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def report(models: ServedModels, folder: Path) -> int:
     """Writes report.json and report.html from the lines, and the bars to standard output."""
-    found = summarised(folder, models.digests)
+    found = summarised(folder, models.origin)
     judged = bars(found)
     found["bars"] = [
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from services.core.imaging.labels import volumes_ml
 from services.evaluation.cases import read_volume, reference_case
 from services.evaluation.measure import GRID, Row, about, flagged, measured
 from services.evaluation.metrics import region_dices
+from services.evaluation.origin import Origin
 from services.evaluation.pictures import draw, picture_path
 from services.evaluation.served import ServedModels
 from services.evaluation.thinning import CLINICAL, FULL, Case, all_dropped, two_dropped, with_only
@@ -48,14 +49,14 @@ def lines(path: Path) -> list[Row]:
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
-def resumed(path: Path, numbers: Iterable[int], models: Mapping[str, str], measure: Callable[[int], Row]) -> None:
-    """Measures every number that `path` has no line for with these models."""
-    done = {row["number"] for row in lines(path) if row["models"] == dict(models)}
+def resumed(path: Path, numbers: Iterable[int], origin: Origin, measure: Callable[[int], Row]) -> None:
+    """Measures every number that `path` has no line for of this origin."""
+    done = {row["number"] for row in lines(path) if origin.made(row)}
     path.parent.mkdir(parents=True, exist_ok=True)
     _mend(path)
     for number in numbers:
         if number not in done:
-            row = {"number": number, "models": dict(models), **measure(number)}
+            row = {"number": number, **origin.stated(), **measure(number)}
             with path.open("a") as file:
                 file.write(json.dumps(row, sort_keys=True) + "\n")
 
@@ -81,7 +82,7 @@ def phantoms(models: ServedModels, folder: Path, extent: Extent) -> None:
         return {**about(study), **measured(models, case, protocols, lambda answer: draw(path, case, answer.labels))}
 
     numbers = range(extent.first, min(extent.first + extent.count, frozen.TUMOURS))
-    resumed(folder / "phantoms.jsonl", numbers, models.digests, measure)
+    resumed(folder / "phantoms.jsonl", numbers, models.origin, measure)
 
 
 def operated(models: ServedModels, folder: Path, extent: Extent) -> None:
@@ -91,7 +92,7 @@ def operated(models: ServedModels, folder: Path, extent: Extent) -> None:
         study = frozen.operated_study(number)
         return {**about(study), **measured(models, prepared(study), {FULL: STRUCTURAL})}
 
-    resumed(folder / "operated.jsonl", range(extent.first, extent.first + extent.count), models.digests, measure)
+    resumed(folder / "operated.jsonl", range(extent.first, extent.first + extent.count), models.origin, measure)
 
 
 def synthetic(models: ServedModels, folder: Path, extent: Extent) -> None:
@@ -103,7 +104,7 @@ def synthetic(models: ServedModels, folder: Path, extent: Extent) -> None:
         row = measured(models, _all_slots(drawn), {FULL: STRUCTURAL, "t1c t2f": PAIR})
         return {"kind": "healthy" if drawn.kind is None else str(drawn.kind), **row}
 
-    resumed(folder / "synthetic.jsonl", range(extent.first, extent.first + extent.count), models.digests, measure)
+    resumed(folder / "synthetic.jsonl", range(extent.first, extent.first + extent.count), models.origin, measure)
 
 
 def _all_slots(drawn: TrainingCase) -> Case:
@@ -125,9 +126,9 @@ def healthy(models: ServedModels, folder: Path, extent: Extent, data: Path | Non
         return {**about(study), **_false_findings(models, prepared(study), STRUCTURAL)}
 
     numbers = range(extent.first, min(extent.first + extent.count, frozen.HEALTHY))
-    resumed(folder / "healthy.jsonl", numbers, models.digests, measure)
+    resumed(folder / "healthy.jsonl", numbers, models.origin, measure)
     if data is not None:
-        resumed(folder / "template.jsonl", [0], models.digests, lambda _: _template(models, data))
+        resumed(folder / "template.jsonl", [0], models.origin, lambda _: _template(models, data))
 
 
 def _false_findings(models: ServedModels, case: Case, kept: tuple[Modality, ...]) -> Row:
@@ -155,7 +156,7 @@ def markers(models: ServedModels, folder: Path, extent: Extent, kept: Path | Non
         return row
 
     numbers = range(extent.first, min(extent.first + extent.count, frozen.MARKERS))
-    resumed(folder / "markers.jsonl", numbers, models.digests, measure)
+    resumed(folder / "markers.jsonl", numbers, models.origin, measure)
 
 
 def _made(number: int) -> tuple[Case, dict[str, bool]]:

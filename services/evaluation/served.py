@@ -18,6 +18,7 @@ from services.core.contracts.enums import STRUCTURAL, Modality
 from services.core.contracts.facts import MarkerEvidence
 from services.core.imaging.canonical import COARSE_SHAPE
 from services.core.triton.catalog import ModelCatalog
+from services.evaluation.origin import Origin, settings_digest
 from services.evaluation.thinning import Case
 from services.fusion_segmentation.domain import crops as cropping
 from services.fusion_segmentation.domain.answer import CoarseAnswer, coarse_answer, fine_reading
@@ -61,6 +62,7 @@ class ServedModels:
         catalog = ModelCatalog.load(repository)
         self.digests = {name: catalog.ref(name).digest for name in NAMES}
         self.settings = settings or FusionSettings()
+        self.origin = Origin(models=self.digests, settings=settings_digest(self.settings))
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
         self._coarse, self._fine = (
             openvino.compile_model(str(repository / name / catalog.ref(name).version / "model.onnx"), "CPU", options)

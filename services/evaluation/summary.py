@@ -14,19 +14,19 @@ from services.evaluation.calibration import Bins, added, expected_calibration_er
 from services.evaluation.marker_figures import marker_figures
 from services.evaluation.measure import Row
 from services.evaluation.metrics import mean_dices
+from services.evaluation.origin import Origin
 from services.evaluation.runs import NOTICE, lines
 from services.evaluation.thinning import FULL, two_dropped
-from services.phantom.frozen import GENERATOR_VERSION
 
 SIZES = ((0.0, 2.0), (2.0, 10.0), (10.0, 50.0), (50.0, 1e9))
 SMALL_ML = 1.0
 FILES = ("phantoms", "operated", "synthetic", "healthy", "template", "markers")
 
 
-def summarised(folder: Path, models: Mapping[str, str]) -> Row:
-    """Everything that the lines of these models in `folder` say. A part without lines is left out."""
-    found = {name: [r for r in lines(folder / f"{name}.jsonl") if r["models"] == dict(models)] for name in FILES}
-    report: Row = {"models": dict(models), "notice": NOTICE, "generator_version": GENERATOR_VERSION}
+def summarised(folder: Path, origin: Origin) -> Row:
+    """Everything that the lines of this origin in `folder` say. A part without lines is left out."""
+    found = {name: [r for r in lines(folder / f"{name}.jsonl") if origin.made(r)] for name in FILES}
+    report: Row = {**origin.stated(), "notice": NOTICE}
     if found["phantoms"]:
         report["phantoms"] = tumours(found["phantoms"])
     if found["operated"]:
