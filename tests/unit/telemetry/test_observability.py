@@ -54,6 +54,15 @@ def test_every_metric_that_rules_and_dashboards_name_is_exposed_by_someone() -> 
     assert named - exposed() - TRITON - PROMETHEUS_ITSELF == set()
 
 
+def test_every_bucket_that_a_rule_reads_exists() -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.navigation_mask_seconds.labels("final")
+    edges = {(s.name, s.labels["le"]) for m in metrics.registry.collect() for s in m.samples if "le" in s.labels}
+    read = {pair for e in expressions() for pair in re.findall(r'(\w+_bucket)\{[^}]*\ble="([^"]+)"', e)}
+    assert read
+    assert read <= edges
+
+
 def test_every_recorded_series_that_is_read_is_recorded() -> None:
     read = {name for e in expressions() for name in RECORDED.findall(e)}
     assert read - {rule.name for rule in RECORDINGS} == set()
