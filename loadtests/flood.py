@@ -183,6 +183,11 @@ def objectives(document: Row) -> Row:
     for name, region, bar in (("t2f-after", "WT", 0.8), ("t1c-after", "TC", 0.6)):
         dice = series["flooded"].get(name, {}).get("dice", {}).get(region)
         rows[f"{region} Dice of {name}"] = _row(dice, bar, at_least=True)
+    answered = [row for found in series.values() for row in found.values() if "names_its_series" in row]
+    rows["answers that name the series that they answer"] = {
+        "measured": sum(row["names_its_series"] for row in answered), "bar": f"all {len(answered)}",
+        "reached": all(row["names_its_series"] for row in answered) if answered else None,
+    }  # fmt: skip
     session = document.get("session", {})
     rows["routine studies finished while the session was open"] = _row(
         session.get("routine_studies_finished"), 1, at_least=True
