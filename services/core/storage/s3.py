@@ -13,7 +13,7 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -221,7 +221,7 @@ class S3BlobStore:
                 if code_of(error) in MISSING:
                     return None
                 raise
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:
                 return bytes(body.read())
 
     def _fetch(self, ref: BlobRef, target: IO[bytes]) -> None:
@@ -231,7 +231,7 @@ class S3BlobStore:
                 answer = self._client.get_object(Bucket=self._place.bucket, Key=self._place.of_blob(ref))
             except ClientError as error:
                 raise (_missing(ref) if code_of(error) in MISSING else error) from None
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:
                 for chunk in body.iter_chunks(_CHUNK):
                     hasher.update(chunk)
                     target.write(chunk)

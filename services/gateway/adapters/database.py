@@ -130,6 +130,7 @@ def open_postgres(url: str, ca: Path | None = None, pool: int = 8) -> Database:
         pool_pre_ping=True,
         hide_parameters=True,
     )
+    event.listen(engine, "do_connect", _postgres_connect)
     event.listen(engine, "connect", _postgres_connected)
     event.listen(engine, "begin", _postgres_begins)
     return Database(engine, shared=True)
@@ -149,6 +150,12 @@ def _sqlite_connected(connection: Any, _: object) -> None:
 
 def _sqlite_begins(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
+
+
+def _postgres_connect(_: Dialect, __: object, ___: object, parameters: dict[str, Any]) -> Any:
+    from services.gateway.adapters.postgres_connection import GuardedConnection  # only where there is a PostgreSQL
+
+    return GuardedConnection(**parameters)
 
 
 def _postgres_connected(connection: Any, _: object) -> None:
