@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from services.core.runtime.home import read_endpoints
 from services.core.runtime.process import Process
 from services.core.runtime.settings import SettingsError, load
-from services.core.runtime.stage_process import Built
+from services.core.runtime.stage_process import THEATRE, Built, DoorSettings
 from services.core.storage.port import BlobStore
 from services.core.telemetry.tracing import trace_headers
 from services.core.triton.canary import CanaryProbe
@@ -20,6 +20,8 @@ from services.fusion_segmentation.settings import FusionSettings
 def build(process: Process, blobs: BlobStore) -> Built:
     """The stage's handler. Raises SettingsError (settings, no Triton) or Permanent (model repository)."""
     settings = load(FusionSettings, "fusion_segmentation", process.environ)
+    if load(DoorSettings, "stage", process.environ).lane == THEATRE:
+        settings = settings.model_copy(update={"native_outputs": False})
     spec = ClientSpec(
         address=_triton_address(process),
         shm_prefix=process.home.shm_prefix,

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.core.contracts.documents import to_document
-from services.core.contracts.enums import Completeness, Modality, SegmentStep, Stage
+from services.core.contracts.enums import Completeness, Lane, Modality, SegmentStep, Stage
 from services.core.contracts.errors import Permanent
 from services.core.contracts.events import BlobRef, ManifestRef, StageRequest
 from services.core.contracts.facts import PrepareFacts, SegmentFacts
@@ -31,14 +30,17 @@ from services.core.triton.port import InferenceClient
 from services.fusion_segmentation.domain import crops as cropping
 from services.fusion_segmentation.domain.answer import (
     CoarseAnswer,
+    canonical_mask,
     centroid_ras_mm,
     coarse_answer,
     evidence_volumes,
     fine_reading,
+    vacuity_of,
 )
 from services.fusion_segmentation.domain.evidence import (
     CropReading,
     Reading,
+    at_2mm,
     evidence_crop,
     merged,
     read_coarse,
@@ -102,7 +104,7 @@ class SegmentHandler:
         study = self._study(prepare, checkpoint)
         if study is None:
             return _nothing_to_see(_step(request), prepare)
-        answer = self._looked_at(study, request) if parent is None else self._remembered(parent)
+        answer = self._looked_at(study, request, checkpoint) if parent is None else self._remembered(parent)
         checkpoint()
         segmented = self._read(answer, study, request)
         checkpoint()
@@ -137,8 +139,10 @@ class SegmentHandler:
         facts = facts_of(PrepareFacts, prepare)
         return assembled(facts, self._volume(prepare, "brain_mask"), volumes)
 
-    def _looked_at(self, study: PreparedStudy, request: StageRequest) -> CoarseAnswer:
-        outputs = self._infer(COARSE_MODEL, coarse_inputs(study), ("evidence", "markers", "gates"), request)
+    def _looked_at(self, study: PreparedStudy, request: StageRequest, checkpoint: Checkpoint) -> CoarseAnswer:
+        inputs = coarse_inputs(study)
+        checkpoint()
+        outputs = self._infer(COARSE_MODEL, inputs, ("evidence", "markers", "gates"), request, checkpoint)
         return coarse_answer(outputs, study.used)
 
     def _remembered(self, parent: Manifest) -> CoarseAnswer:
@@ -164,7 +168,7 @@ class SegmentHandler:
         for window in windows:
             inputs = fine_inputs(study, window, evidence_crop(coarse.answer.evidence, window))
             checkpoint()
-            outputs = self._infer(FINE_MODEL, inputs, ("label", "vacuity"), request)
+            outputs = self._infer(FINE_MODEL, inputs, ("label", "vacuity"), request, checkpoint)
             answers.append(CropReading(window=window, reading=fine_reading(outputs)))
             checkpoint()
         reading = self._clean(merged(coarse.reading, answers), study, coarse.answer)
@@ -178,10 +182,11 @@ class SegmentHandler:
         self, segmented: _Segmented, study: PreparedStudy, prepare: Manifest, checkpoint: Checkpoint
     ) -> StageResult:
         labels, vacuity = segmented.reading.labels, segmented.reading.vacuity
-        mask = _mask(labels, study)
-        native = to_native(mask, study.native)
+        mask = canonical_mask(labels, study.grid)
+        native = to_native(mask, study.native) if self._settings.native_outputs else None
         checkpoint()
-        volumes = self._volumes(native)
+        measured = mask if native is None else native
+        volumes = self._volumes(measured)
         uncertainty = mean_vacuity(labels, vacuity)
         findings = Findings(
             used=study.used,
@@ -202,7 +207,7 @@ class SegmentHandler:
             gates=segmented.answer.gates,
             markers=segmented.answer.markers,
             mean_vacuity=None if uncertainty is None else round(uncertainty, 6),
-            centroid_ras_mm=centroid_ras_mm(native),
+            centroid_ras_mm=centroid_ras_mm(measured),
         )
         return StageResult(
             outputs=self._stored(segmented, mask, native, study, checkpoint),
@@ -212,33 +217,54 @@ class SegmentHandler:
             reasons=judgement.reasons,
         )
 
-    def _volumes(self, native: Volume) -> dict[str, float]:
+    def _volumes(self, mask: Volume) -> dict[str, float]:
         """ml; without the labels that the networks do not know and so did not find: 0 ml would be a statement."""
         unknown = self._settings.unknown_labels.split(",")
-        found = volumes_ml(native.data, native.grid)
+        found = volumes_ml(mask.data, mask.grid)
         return {name: round(ml, 6) for name, ml in found.items() if ml > 0 or name not in unknown}
 
     def _stored(
-        self, segmented: _Segmented, mask: Volume, native: Volume, study: PreparedStudy, checkpoint: Checkpoint
+        self, segmented: _Segmented, mask: Volume, native: Volume | None, study: PreparedStudy, checkpoint: Checkpoint
     ) -> Mapping[str, BlobRef]:
-        vacuity = replace(mask, data=segmented.reading.vacuity, modality="vacuity", units="1/255")
-        volumes = {"mask/canonical": mask, "vacuity/canonical": vacuity, "mask/native": native}
+        volumes = {"mask/canonical": mask, "vacuity/canonical": vacuity_of(mask, segmented.reading)}
+        if native is not None:
+            volumes["mask/native"] = native
         if segmented.step is SegmentStep.COARSE:
-            evidence = evidence_volumes(segmented.answer, coarse_grid(study.grid))
-            volumes |= {_evidence_name(label): volume for label, volume in evidence.items()}
+            volumes |= self._at_2mm(segmented, study)
         outputs = {}
         for name, volume in volumes.items():
             outputs[name] = self._blobs.put(encode_volume(volume), VOLUME_MEDIA_TYPE)
             checkpoint()
-        outputs["mask/native.nii.gz"] = self._blobs.put(encode_nifti(native, LABEL_SCHEMA), NIFTI_MEDIA_TYPE)
+        if native is not None:
+            outputs["mask/native.nii.gz"] = self._blobs.put(encode_nifti(native, LABEL_SCHEMA), NIFTI_MEDIA_TYPE)
         return outputs
 
+    def _at_2mm(self, segmented: _Segmented, study: PreparedStudy) -> dict[str, Volume]:
+        """What only a coarse run has: its mask as the network saw it, and the evidence that the fine run needs."""
+        answer, grid = segmented.answer, coarse_grid(study.grid)
+        reading = at_2mm(segmented.reading, study.brain, answer.evidence)
+        mask = canonical_mask(reading.labels, grid)
+        evidence = {_evidence_name(label): volume for label, volume in evidence_volumes(answer, grid).items()}
+        return {"mask/coarse": mask, "vacuity/coarse": vacuity_of(mask, reading), **evidence}
+
     def _infer(
-        self, model: str, inputs: Mapping[str, Array], outputs: tuple[str, ...], request: StageRequest
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: tuple[str, ...],
+        request: StageRequest,
+        checkpoint: Checkpoint,
     ) -> Mapping[str, Array]:
-        version = self._inference.model_ref(model).version
-        deadline = self._settings.deadlines.of(request.lane)
-        return self._inference.infer(model, version, inputs, outputs, priority=request.lane, deadline_s=deadline)
+        """A call that the end of its caller's patience ends. The ward's calls are short, and redone when dropped."""
+        return self._inference.infer(
+            model,
+            self._inference.model_ref(model).version,
+            inputs,
+            outputs,
+            priority=request.lane,
+            deadline_s=self._settings.deadlines.of(request.lane),
+            pulse=checkpoint if request.lane is Lane.THEATRE else None,
+        )
 
     def _volume(self, manifest: Manifest, name: str) -> Volume:
         return volume_of(self._blobs, manifest, name)
@@ -254,16 +280,6 @@ def _prepare_ref(request: StageRequest, coarse: Manifest | None) -> ManifestRef:
     if ref is None and coarse is not None:
         ref = next((named for named in coarse.inputs if named.role == "prepare"), None)
     return ref if ref is not None else required_input(request, "prepare")
-
-
-def _mask(labels: NDArray[np.uint8], study: PreparedStudy) -> Volume:
-    return Volume(
-        data=labels,
-        affine=study.grid.affine,
-        modality="mask",
-        units="label",
-        provenance={"label_schema": LABEL_SCHEMA},
-    )
 
 
 def _evidence_name(label: Label) -> str:

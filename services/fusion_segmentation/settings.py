@@ -72,6 +72,11 @@ class FusionSettings(ServiceSettings):
         description="Digests of networks below their release bar (model cards): every mask of theirs asks for review.",
         json_schema_extra=_RESULT,
     )
+    native_outputs: bool = Field(
+        default=True,
+        description="Masks on the reference's own grid too; volumes are then theirs. The theatre leaves them out.",
+        json_schema_extra=_RESULT,
+    )
     deadlines: Deadlines = Deadlines()
 
     @property

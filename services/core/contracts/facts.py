@@ -100,7 +100,8 @@ class SegmentFacts:
     """Outputs: `mask/canonical`, `vacuity/canonical` (uint8, 1 mm), `mask/native` and `mask/native.nii.gz` (uint8).
 
     The native ones lie on the grid of the reference sequence; volumes are theirs, per label and WT, TC, ET. A label
-    that the networks were never taught has no volume.
+    that the networks were never taught has no volume. A coarse run adds `mask/coarse`, `vacuity/coarse` (uint8, 2 mm)
+    and `evidence/<label>` (float16, 2 mm). The theatre's runs have no native ones: volumes are the canonical mask's.
     """
 
     label_schema: str

@@ -20,6 +20,7 @@ from services.core.contracts.manifest import ModelRef
 from services.core.imaging.volume import Array
 from services.core.runtime.clock import Clock, SystemClock
 from services.core.telemetry.metrics import Metrics
+from services.core.triton.asking import Asker
 from services.core.triton.breaker import CircuitBreaker
 from services.core.triton.catalog import ModelCatalog
 from services.core.triton.errors import Failure, classify
@@ -69,11 +70,12 @@ class TritonClient:
         self._lock = threading.Lock()
         self._probing = threading.Lock()
         self._pulses: dict[str, Pulse] = {}
-        self._bytes = BytesTransport(self._server)
+        self._asker = Asker(self._server)
+        self._bytes = BytesTransport(self._asker)
         self._shared: SharedMemoryTransport | None = None
         self._chosen: Transport | None = None
 
-    def infer(
+    def infer(  # noqa: PLR0913 - named, and each of them is needed
         self,
         model: str,
         version: str,
@@ -82,6 +84,7 @@ class TritonClient:
         *,
         priority: Lane,
         deadline_s: float,
+        pulse: Callable[[], None] | None = None,
     ) -> Mapping[str, Array]:
         """See `port.InferenceClient`."""
         clock = self._spec.clock
@@ -94,6 +97,7 @@ class TritonClient:
             expires_at=clock.monotonic() + deadline_s,
             clock=clock,
             headers=self._spec.trace_headers(),
+            pulse=pulse,
         )
         if not self.pulse(model).breaker.allows():
             self._metrics.triton_failures.labels(model, "unavailable").inc()
@@ -156,7 +160,7 @@ class TritonClient:
         if self._spec.shm_prefix is None:
             return self._bytes
         if self._shared is None:
-            self._shared = SharedMemoryTransport(self._server, self._spec.shm_prefix)
+            self._shared = SharedMemoryTransport(self._server, self._asker, self._spec.shm_prefix)
         return self._shared if self._shared.probe(timeout_s) else self._bytes
 
     def _with_one_retry(self, call: Call) -> Mapping[str, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from services.core.contracts.enums import Lane
@@ -13,7 +13,7 @@ from services.core.imaging.volume import Array
 class InferenceClient(Protocol):
     """Runs named versions of models. Safe to share between threads."""
 
-    def infer(
+    def infer(  # noqa: PLR0913 - named, and each of them is needed
         self,
         model: str,
         version: str,
@@ -22,12 +22,14 @@ class InferenceClient(Protocol):
         *,
         priority: Lane,
         deadline_s: float,
+        pulse: Callable[[], None] | None = None,
     ) -> Mapping[str, Array]:
         """The named outputs, each with the leading batch axis of 1, as arrays that the caller owns.
 
         Inputs carry the batch axis and the dtype of the tensor contract. Returns or raises within `deadline_s` seconds
         (a tenth of a second of grace apart). Raises Transient (busy, away, too late, broken inside) or Permanent
-        (unknown model or version, tensors that do not fit).
+        (unknown model or version, tensors that do not fit). `pulse` is called every 50 ms meanwhile; what it raises
+        cancels the call, in the server's queue too, and is passed on.
         """
 
     def model_ref(self, name: str) -> ModelRef:

@@ -7,7 +7,7 @@ every tensor twice, so they are capped: a distant caller must not send what woul
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeAlias
@@ -19,6 +19,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, tri
 from services.core.contracts.errors import Permanent
 from services.core.imaging.volume import Array
 from services.core.runtime.clock import Clock
+from services.core.triton.asking import Asker
 from services.core.triton.errors import is_region_gone
 from services.core.triton.region_pool import RegionPool
 from services.core.triton.shared_memory import lay_out
@@ -30,7 +31,10 @@ TensorSpecs: TypeAlias = dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One inference. `expires_at` (the clock's monotonic seconds) ends it at the client and in the server's queue."""
+    """One inference. `expires_at` (the clock's monotonic seconds) ends it at the client and in the server's queue.
+
+    `pulse` is called while it is waited for and may end it by raising.
+    """
 
     model: str
     version: str
@@ -40,6 +44,7 @@ class Call:
     expires_at: float
     clock: Clock
     headers: Mapping[str, str]
+    pulse: Callable[[], None] | None = None
 
     def left_s(self) -> float:
         """Seconds until it ends, never zero: gRPC takes zero for "no bound"."""
@@ -75,8 +80,8 @@ class BytesTransport:
 
     label = "grpc"
 
-    def __init__(self, server: InferenceServerClient) -> None:
-        self._server = server
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
 
     def exchange(self, call: Call) -> dict[str, Array]:
         """Runs a call. Raises Permanent when the inputs exceed the cap."""
@@ -89,7 +94,7 @@ class BytesTransport:
             )
         inputs = [_input(name, array).set_data_from_numpy(array) for name, array in call.inputs.items()]
         wanted = [InferRequestedOutput(name) for name in call.outputs]
-        result = self._server.infer(inputs=inputs, outputs=wanted, **call.options())
+        result = self._asker.ask(inputs, wanted, call.options(), call.pulse)
         return {name: np.array(result.as_numpy(name)) for name in call.outputs}
 
     def close(self) -> None:
@@ -101,8 +106,9 @@ class SharedMemoryTransport:
 
     label = "shared_memory"
 
-    def __init__(self, server: InferenceServerClient, prefix: str) -> None:
+    def __init__(self, server: InferenceServerClient, asker: Asker, prefix: str) -> None:
         self._server = server
+        self._asker = asker
         self._pool = RegionPool(server, prefix)
         self._specs: dict[tuple[str, str], TensorSpecs] = {}
 
@@ -145,10 +151,11 @@ class SharedMemoryTransport:
             place = partial(_place, region.name, offsets, sizes)
             for name, array in call.inputs.items():
                 region.write(offsets[f"in/{name}"], array)
-            self._server.infer(
-                inputs=[place(_input(name, array), f"in/{name}") for name, array in call.inputs.items()],
-                outputs=[place(InferRequestedOutput(name), f"out/{name}") for name in specs],
-                **call.options(),
+            self._asker.ask(
+                [place(_input(name, array), f"in/{name}") for name, array in call.inputs.items()],
+                [place(InferRequestedOutput(name), f"out/{name}") for name in specs],
+                call.options(),
+                call.pulse,
             )
             results = {name: region.read(offsets[f"out/{name}"], *spec) for name, spec in specs.items()}
         except BaseException:

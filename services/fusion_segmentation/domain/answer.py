@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from services.core.contracts.enums import Marker, Modality
 from services.core.contracts.errors import Permanent
 from services.core.contracts.facts import MarkerEvidence
-from services.core.imaging.labels import Label, region_mask
+from services.core.imaging.labels import LABEL_SCHEMA, Label, region_mask
 from services.core.imaging.volume import Array, Grid, Volume
 from services.fusion_segmentation.domain.evidence import Reading, checked_evidence
 from services.fusion_segmentation.domain.study import SLOTS
@@ -62,6 +62,22 @@ def evidence_volumes(answer: CoarseAnswer, grid: Grid) -> dict[Label, Volume]:
         )
         for label in Label
     }
+
+
+def canonical_mask(labels: NDArray[np.uint8], grid: Grid) -> Volume:
+    """Labels of the box as a mask on its 1 mm or 2 mm grid."""
+    return Volume(
+        data=labels,
+        affine=grid.affine,
+        modality="mask",
+        units="label",
+        provenance={"label_schema": LABEL_SCHEMA},
+    )
+
+
+def vacuity_of(mask: Volume, reading: Reading) -> Volume:
+    """The vacuity of a reading (255 = 1) on the grid of its mask."""
+    return replace(mask, data=reading.vacuity, modality="vacuity", units="1/255")
 
 
 def centroid_ras_mm(mask: Volume) -> tuple[float, ...] | None:

@@ -116,15 +116,15 @@ def covered(placed: Placed, mask: Volume) -> Volume:
     Beyond it resampling gives zeros, which are no picture: they must not enter the statistics of the brain.
     """
     into = index_map(placed.volume, mask.grid, placed.from_reference)
-    last = np.array(placed.volume.data.shape)
-    inside = np.argwhere(mask.data > 0)
-    low, high = inside.min(axis=0), inside.max(axis=0)
-    corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T
-    if _within(corners, into, last).all():  # the field of view is convex
+    shape = placed.volume.data.shape
+    spans = [np.flatnonzero(mask.data.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    low, high = [int(span[0]) for span in spans], [int(span[-1]) for span in spans]
+    corners = [np.array([first, last]) for first, last in zip(low, high, strict=True)]
+    if _within(corners, into, shape).all():  # the field of view is convex
         return mask
-    kept = inside[_within(inside, into, last)]
+    part = tuple(slice(first, last + 1) for first, last in zip(low, high, strict=True))
     data = np.zeros_like(mask.data)
-    data[tuple(kept.T)] = 1
+    data[part] = mask.data[part] * _within([np.arange(p.start, p.stop) for p in part], into, shape)
     return mask.with_data(data)
 
 
@@ -152,9 +152,14 @@ def matrix(affine: Affine) -> Matrix:
     return tuple(tuple(round(float(value), 6) + 0.0 for value in row) for row in affine)
 
 
-def _within(index: Array, into: Affine, shape: Array) -> NDArray[np.bool_]:
-    places = index @ into[:3, :3].T + into[:3, 3]
-    return np.asarray(((places >= -1.0) & (places <= shape)).all(axis=1), dtype=np.bool_)
+def _within(axes: Sequence[Array], into: Affine, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """For all index combinations of three axes: whether `into` takes them inside a grid of this shape."""
+    x, y, z = axes
+    inside: NDArray[np.bool_] = np.ones((len(x), len(y), len(z)), np.bool_)
+    for (a, b, c, offset), edge in zip(into[:3], shape, strict=True):
+        place = ((a * x + offset)[:, None] + b * y)[:, :, None] + c * z
+        inside &= (place >= -1.0) & (place <= edge)
+    return inside
 
 
 def _mask_in(mask: Volume, grid: Grid) -> Volume:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -158,6 +158,7 @@ class IntensityNetwork:
         *,
         priority: Lane,
         deadline_s: float,
+        pulse: Callable[[], None] | None = None,
     ) -> Mapping[str, Array]:
         assert version == "1"
         self.calls.append((model, priority, deadline_s))
