@@ -22,11 +22,19 @@ def main() -> int:
     parser.add_argument("--spacing", type=float, default=1.0, help="voxel size of the studies, mm (default 1)")
     parser.add_argument("--studies", type=int, help="at most so many (flood: exactly; default 50)")
     parser.add_argument("--per-hour", type=float, help="mean rate (steady, slow-clients) or peak (morning-burst)")
+    parser.add_argument(
+        "--pose-seconds", type=float, default=300.0, help="poses at 50 Hz in the flood (row P5); 0: none"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=CACHE / "results", help="folder for the JSON and the page")
     given = parser.parse_args()
     options = Options(
-        spacing_mm=given.spacing, minutes=given.minutes, studies=given.studies, per_hour=given.per_hour, seed=given.seed
+        spacing_mm=given.spacing,
+        minutes=given.minutes,
+        studies=given.studies,
+        per_hour=given.per_hour,
+        pose_s=given.pose_seconds,
+        seed=given.seed,
     )
     scenario = SCENARIOS[given.scenario]
     document = scenario.play(options)

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,14 +21,13 @@ from loadtests.arrivals import Arrival
 from loadtests.figures import Row, histograms
 from loadtests.generator import Generator, hospital
 from loadtests.watch import Watch, cpu_between, metrics_page
+from services.cli.supervisor import SERVICES, WARD
 from services.core.runtime.home import Home, read_endpoints
 from tests.system.stack import Stack, assert_nothing_left
 
 MODELS = Path(__file__).parents[1] / "triton_models"
 NOTICE = "research use; synthetic training data; not for diagnosis"
 LOOK_EVERY_S = 2.0
-PLAIN = {"GLIOSERVE_TLS__PLAIN": "true"}
-"""Loopback without certificates."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,10 +51,10 @@ class Site:
 
 
 @contextmanager
-def home(environ: Mapping[str, str] | None = None) -> Iterator[tuple[Stack, Path]]:
+def home(only: Sequence[str] = SERVICES) -> Iterator[tuple[Stack, Path]]:
     """`glioserve up` with the shipped networks in a temporary home, which is removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="glioserve-load-"))
-    stack = Stack(Home(folder / "home"), {"GLIOSERVE_MODELS": str(MODELS), **PLAIN, **(environ or {})})
+    stack = Stack(Home(folder / "home"), {"GLIOSERVE_MODELS": str(MODELS)}, tuple(only))
     try:
         try:
             stack.start()
@@ -79,7 +78,7 @@ def run(
     """Sends the plan and waits for every study's last word, or until `minutes` are over. `before`, `beside` and `after`
     the load more may happen on the running home; `beside` is called every two seconds.
     """
-    with home() as (stack, folder), Watch(stack.home, stack.supervisor) as watch:
+    with home(WARD if beside is None else SERVICES) as (stack, folder), Watch(stack.home, stack.supervisor) as watch:
         site = Site(stack=stack, folder=folder, watch=watch, until=time.time() + 60 * minutes)
         if before is not None:
             before(site)

@@ -16,13 +16,14 @@ from loadtests.studies import Studies
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """`minutes`: the bound of the whole run. `studies`: how many are sent, where the scenario counts them.
-    `per_hour`: their mean rate, where it has one.
+    `per_hour`: their mean rate, where it has one. `pose_s`: how long poses are asked in the flood; 0: none.
     """
 
     spacing_mm: float = 1.0
     minutes: float = 10.0
     studies: int | None = None
     per_hour: float | None = None
+    pose_s: float = 300.0
     seed: int = 1
 
 
@@ -69,7 +70,7 @@ def slow_clients(options: Options) -> Row:
 def flood(options: Options) -> Row:
     """Fifty routine studies at once, and an operation beside them."""
     return flood_with_theatre(
-        Studies(spacing_mm=options.spacing_mm), options.minutes, options.studies or 50, options.seed
+        Studies(spacing_mm=options.spacing_mm), options.minutes, options.studies or 50, options.seed, options.pose_s
     )
 
 

@@ -118,9 +118,8 @@ def _waited(theatre: TheatreSession, answered: Answered) -> Answered:
 
 def _follow(home: Home, started_at: float, ended: threading.Event, rows: list[Row]) -> None:
     """Size of the theatre's folder in shared memory, which no process's PSS shows."""
-    folder = Path("/dev/shm") / f"{home.shm_prefix}-theatre"  # noqa: S108
     while not ended.wait(5.0):
-        size = sum(_size(path) for path in folder.rglob("*"))
+        size = sum(_size(path) for path in home.theatre.rglob("*"))
         rows.append({"at_s": round(time.time() - started_at, 1), "mib": round(size / MIB, 1)})
 
 
