@@ -18,6 +18,7 @@ from services.core.contracts.events import StageOutcome, StageRequest
 from services.core.contracts.wire import decode_request, encode_outcome, outcome_to_proto, request_from_proto
 from services.core.runtime.stage import RunPorts, StageHandler, failed_outcome, run
 from services.core.runtime.steps import Checkpoint, StopCheckpoint
+from services.core.security.roles import Role, RoleNotAllowed, require_role
 from services.core.telemetry.tracing import continued, trace_headers
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ SESSION_METADATA = "glioserve-session"
 """Call metadata: the theatre's session, whose blobs the run reads and writes."""
 OUTCOME_SCHEMA = "glioserve.study.v1.StageOutcome"
 _STATUS_OF: dict[type[GlioServeError], grpc.StatusCode] = {
+    RoleNotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     Transient: grpc.StatusCode.UNAVAILABLE,
     Permanent: grpc.StatusCode.FAILED_PRECONDITION,
     Refused: grpc.StatusCode.INVALID_ARGUMENT,
@@ -90,6 +92,10 @@ class StageServicer(stage_service_pb2_grpc.StageServiceServicer):
         """
         metadata = {key: str(value) for key, value in context.invocation_metadata()}
         try:
+            require_role(context, Role.STAGE)
+        except RoleNotAllowed as error:
+            _abort(context, error)
+        try:
             asked = request_from_proto(request.request)
         except ValueError as error:
             _abort(context, Refused("NOT_A_REQUEST", str(error)))
@@ -134,7 +140,7 @@ def _decoded(record: Record) -> StageRequest:
 
 
 def _abort(context: grpc.ServicerContext, error: GlioServeError) -> NoReturn:
-    kind = next(kind for kind in (Transient, Permanent, Refused) if isinstance(error, kind))
+    kind = next(kind for kind in _STATUS_OF if isinstance(error, kind))
     context.set_trailing_metadata((("glioserve-code", error.code),))
     context.abort(_STATUS_OF[kind], f"{error.code}: {error.message}")
     raise AssertionError("abort does not return")

@@ -28,6 +28,9 @@ from services.core.runtime.failpoints import Failpoints
 from services.core.runtime.stage import RunPorts, StageResult
 from services.core.runtime.stage_doors import StageServicer
 from services.core.runtime.steps import Checkpoint
+from services.core.security.development import make_certificates
+from services.core.security.roles import Role
+from services.core.security.tls import TlsSettings, channel, listen
 from services.core.storage.local import LocalBlobStore
 from services.core.telemetry.metrics import Metrics
 
@@ -64,8 +67,13 @@ def request(stage: Stage = Stage.SUBTYPE, lane: Lane = Lane.THEATRE) -> stage_se
     return stage_service_pb2.RunRequest(request=request_to_proto(asked))
 
 
+PLAIN = TlsSettings(plain=True)
+
+
 @contextmanager
-def door(handler: Handler, folder: Path) -> Iterator[stage_service_pb2_grpc.StageServiceStub]:
+def door(
+    handler: Handler, folder: Path, server_tls: TlsSettings = PLAIN, client_tls: TlsSettings = PLAIN
+) -> Iterator[stage_service_pb2_grpc.StageServiceStub]:
     ports = RunPorts(
         blobs=LocalBlobStore(folder / "blobs"),
         clock=SystemClock(),
@@ -74,11 +82,11 @@ def door(handler: Handler, folder: Path) -> Iterator[stage_service_pb2_grpc.Stag
     )
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
     stage_service_pb2_grpc.add_StageServiceServicer_to_server(StageServicer(handler, ports, threading.Event()), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = listen(server, server_tls, "127.0.0.1", 0)
     server.start()
     try:
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield stage_service_pb2_grpc.StageServiceStub(channel)
+        with channel(f"127.0.0.1:{port}", client_tls) as link:
+            yield stage_service_pb2_grpc.StageServiceStub(link)
     finally:
         server.stop(grace=None).wait()
 
@@ -101,6 +109,21 @@ def test_a_call_is_answered_with_the_outcome(tmp_path: Path) -> None:
         outcome = stage.Run(request()).outcome
     assert outcome.status == study_pb2.OUTCOME_STATUS_COMPLETED
     assert outcome.manifest.run_id == outcome.run_id
+
+
+def test_only_a_process_of_the_installation_may_call(tmp_path: Path) -> None:
+    make_certificates(tmp_path / "certs")
+    tls = {
+        role: TlsSettings(certificate=folder / "cert.pem", key=folder / "key.pem", authorities=folder / "ca.pem")
+        for role in Role
+        for folder in [tmp_path / "certs" / role]
+    }
+    with door(Handler(), tmp_path, tls[Role.STAGE], tls[Role.STAGE]) as stage:
+        assert stage.Run(request()).outcome.run_id
+    for role in (Role.NAVIGATION, Role.OPERATIONS):
+        with door(Handler(), tmp_path, tls[Role.STAGE], tls[role]) as stage, pytest.raises(grpc.RpcError) as caught:
+            stage.Run(request())
+        assert said(caught.value) == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_NOT_ALLOWED")
 
 
 def test_a_refusal_is_an_outcome_and_no_error(tmp_path: Path) -> None:
