@@ -59,7 +59,9 @@ class Child:
             stdout=self._log,
             stderr=self._log,
             preexec_fn=tied_to(os.getpid(), nice=self.spec.nice),  # noqa: PLW1509 - one thread; two system calls
-            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops its children in order
+            # Ctrl-C reaches the supervisor alone, which stops its children in order. A group, not a session: the kernel
+            # shares time among sessions first (autogroup), and the ward's niceness would count for nothing.
+            process_group=0,
         )
         self.starts += 1
         self._started_at = time.monotonic()

@@ -20,7 +20,7 @@ from services.cli.dev_certs import dev_certs
 from services.cli.doctor import examine
 from services.cli.exit_codes import Exit
 from services.cli.gateway_client import GatewayClient, NotFound
-from services.cli.supervisor import SERVICES, WARD, Supervisor
+from services.cli.supervisor import WARD, Supervisor, everything
 from services.cli.token import make_token
 from services.core.contracts.errors import GlioServeError, Refused, Transient
 from services.core.runtime.home import Home, read_endpoints
@@ -100,8 +100,9 @@ def _up(shared: SharedSettings, environ: Mapping[str, str], options: argparse.Na
     home = Home(shared.home.resolve())
     home.prepare()
     setup_logging("supervisor", shared.log_level, home.logs / "supervisor.jsonl")
-    everything = WARD if options.no_theatre else SERVICES
-    only = options.only.split(",") if options.only else everything
+    only = options.only.split(",") if options.only else everything(theatre=not options.no_theatre)
+    if not options.only and not options.no_theatre and only == WARD:
+        print("without the operating room's processes: they need 6 GiB of memory", flush=True)
     return Supervisor(shared, environ, only).run(lambda text: print(text, flush=True))
 
 

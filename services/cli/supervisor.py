@@ -40,7 +40,10 @@ MODULES = {
 }
 _LANE = {name: {"GLIOSERVE_STAGE__LANE": "theatre"} for name in THEATRE[:2]}
 TICK_S = 0.1
-DRAIN_S = 35.0  # above the consumer loop's own drain time
+DRAIN_S = 35.0  # above the consumer loop's own drain time, and navigation's
+STOP_S = 10.0
+THEATRE_MEMORY = 6 << 30
+"""Below it a machine has no room for the theatre's processes and their store beside the ward."""
 WARD_NICE = 10  # the theatre shares the session, so that this counts where the kernel groups by session too
 log = logging.getLogger(__name__)
 
@@ -109,14 +112,15 @@ class Supervisor:
                 log.warning("child.ended", extra={"service": child.spec.name, "exit_code": code})
 
     def _end(self, children: Sequence[Child], say: Callable[[str], None]) -> None:
-        deadline = time.monotonic() + DRAIN_S
-        ordered = sorted(children, key=lambda child: child.spec.name == TRITON)  # Triton last: stages still need it
-        for child in ordered[:-1] if ordered[-1].spec.name == TRITON else ordered:
-            child.terminate()
-        for child in ordered:
-            child.terminate()
-            if not child.wait(deadline):
-                say(f"{child.spec.name} did not stop in time and was killed")
+        """In order: sessions still need the theatre's stages while they drain, and all stages need Triton."""
+        for wave, patience_s in ((0, DRAIN_S), (1, STOP_S), (2, STOP_S)):
+            ending = [child for child in children if _wave(child.spec.name) == wave]
+            deadline = time.monotonic() + patience_s
+            for child in ending:
+                child.terminate()
+            for child in ending:
+                if not child.wait(deadline):
+                    say(f"{child.spec.name} did not stop in time and was killed")
         publish_endpoints(self._home, TRITON, None)
         self._sweep()
         say("stopped")
@@ -177,6 +181,16 @@ class Supervisor:
 
     def _log(self, name: str) -> Path:
         return self._home.logs / f"{name}.{'log' if name == TRITON else 'jsonl'}"
+
+
+def everything(*, theatre: bool) -> tuple[str, ...]:
+    """All services of one machine; without the theatre where it is not wanted or the memory is too small for it."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return SERVICES if theatre and memory >= THEATRE_MEMORY else WARD
+
+
+def _wave(name: str) -> int:
+    return 2 if name == TRITON else 1 if name in THEATRE and name != "navigation" else 0
 
 
 @contextmanager
