@@ -10,7 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from helm.observability.files import ALERTS, FOLDER, RECORDINGS, generated
+from helm.observability.theatre import OUR_FAULT
 from services.core.telemetry.metrics import Metrics
+from services.navigation.domain.answers import Reason
 from tests.observability.series import CASES
 
 pytestmark = pytest.mark.unit
@@ -61,6 +63,10 @@ def test_every_bucket_that_a_rule_reads_exists() -> None:
     read = {pair for e in expressions() for pair in re.findall(r'(\w+_bucket)\{[^}]*\ble="([^"]+)"', e)}
     assert read
     assert read <= edges
+
+
+def test_the_theatres_faults_are_among_its_reasons() -> None:
+    assert set(OUR_FAULT.split("|")) <= {str(reason) for reason in Reason}
 
 
 def test_every_recorded_series_that_is_read_is_recorded() -> None:
