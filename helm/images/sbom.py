@@ -57,9 +57,9 @@ def _python(name: str, distribution: Distribution) -> Component:
         "version": distribution.version,
         "purl": f"pkg:pypi/{name}@{distribution.version.replace('+', '%2B')}",
     }
-    metadata = distribution.metadata
-    licence = metadata.get("License-Expression") or metadata.get("License") or ""
-    if licence and len(licence) < 100:
+    metadata = distribution.metadata.json
+    licence = metadata.get("license_expression") or metadata.get("license") or ""
+    if isinstance(licence, str) and 0 < len(licence) < 100:  # some put the whole text there
         component["licenses"] = [{"license": {"name": licence}}]
     return component
 

@@ -121,7 +121,7 @@ def wired(process: Process, settings: GatewaySettings) -> Iterator[Gateway]:
         database = _postgres(settings.state, "STATE") or open_sqlite(process.home.state)
         stack.callback(database.close)
         bring_up_to_date(database)
-        vault = Vault(process.home.vault, _postgres(settings.vault, "VAULT"))
+        vault = Vault(process.home.vault, _postgres(settings.vault, "VAULT"), settings.pseudonym_key)
         stack.callback(vault.close)
         flow = FlowPorts(
             state=SqlStateStore(database),

@@ -115,6 +115,9 @@ class GatewaySettings(ServiceSettings):
     vault: DatabaseSettings = Field(
         default=DatabaseSettings(), description="Where identities are kept: a database of their own."
     )
+    pseudonym_key: Path | None = Field(
+        default=None, description="File of the key that makes pseudonyms, where several processes share it; else own."
+    )
     dicom: DicomSettings = Field(default=DicomSettings(), description="The C-STORE listener.")
 
     @model_validator(mode="after")

@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from services.core.bus.policy import RetryPolicy
+from services.navigation.linger import SETTLE_S
+from services.navigation.settings import NavigationSettings
 from tests.chart.chart import CHART, VALUE_SETS, Container, Object, containers, objects, of_kind
 
 pytestmark = pytest.mark.integration
@@ -110,8 +112,32 @@ def test_a_pod_has_time_to_stop() -> None:
 def test_what_serves_callers_waits_until_they_are_sent_elsewhere() -> None:
     serving = {"gateway", "navigation", "poses"}
     for values, container in everywhere():
-        if container.spec["name"] in serving:
-            assert container.spec["lifecycle"]["preStop"]["sleep"]["seconds"] >= 5, (values, container.name)
+        if container.spec["name"] not in serving:
+            continue
+        before = container.spec["lifecycle"]["preStop"]
+        if "sleep" in before:
+            assert before["sleep"]["seconds"] >= 5, (values, container.name)
+            continue
+        assert before["exec"]["command"][2] == "services.navigation.linger", (values, container.name)
+        assert SETTLE_S >= 5
+
+
+def test_a_theatre_pod_stops_only_after_its_sessions_and_what_they_need_after_it() -> None:
+    """Both doors wait for the sessions of this pod; stages and Triton are sidecars, which end after them."""
+    for values in ("production", "timeslice"):
+        pod = {
+            c.spec["name"]: c
+            for c in containers(objects(values))
+            if c.workload["metadata"]["name"].endswith("-theatre")
+        }
+        port = pod["navigation"].spec["livenessProbe"]["httpGet"]["port"]
+        for name in ("navigation", "poses"):
+            command = pod[name].spec["lifecycle"]["preStop"]["exec"]["command"]
+            assert f"--port={port}" in command
+            within = next(float(word.partition("=")[2]) for word in command if word.startswith("--within="))
+            drain = NavigationSettings().drain_s
+            assert pod[name].pod["terminationGracePeriodSeconds"] >= within + drain + 30
+        assert all(pod[name].before and pod[name].stays for name in ("triton", "preprocessing", "fusion-segmentation"))
 
 
 def test_triton_starts_before_its_callers_in_the_same_pod_and_ends_after_them() -> None:
@@ -141,7 +167,7 @@ def test_shared_memory_has_the_size_of_the_formula_and_is_counted_in_the_limit(v
         triton = next(c for c in together if c.spec["name"] == "triton")
         cpu = "--model-config-name=cpu" in triton.spec["command"]
         sets = len(callers) * shared["setsPerCaller"] + cpu * 2 * shared["setsPerModel"]
-        sessions = theatre["scale"]["sessions"] * theatre["sessionMiB"] * (len(together) > 2)
+        sessions = theatre["scale"]["sessions"] * (theatre["sessionMiB"] + theatre["posesMiB"]) * (len(together) > 2)
         assert size == math.ceil(sets * shared["tensorSetMiB"] + 16 + sessions)
         for container in together:
             assert mib(container.spec["resources"]["limits"]["memory"]) >= size + 256, container.name

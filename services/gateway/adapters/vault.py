@@ -39,10 +39,10 @@ studies = Table(
 
 
 class Vault:
-    """Pseudonyms and identities of one home: in a file of the folder, or in the given database."""
+    """Pseudonyms and identities of one home: in files of the folder, or with the given database and key."""
 
-    def __init__(self, folder: Path, database: Database | None = None) -> None:
-        self._pseudonyms = Pseudonyms(folder / KEY_FILE)
+    def __init__(self, folder: Path, database: Database | None = None, key: Path | None = None) -> None:
+        self._pseudonyms = Pseudonyms(key or folder / KEY_FILE)
         if database is None:
             path = folder / "identities.sqlite"
             path.touch(mode=0o600)

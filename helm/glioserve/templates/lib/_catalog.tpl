@@ -12,7 +12,7 @@ molecular_subtyping: {image: molecular_subtyping, module: services.molecular_sub
 monitoring: {image: monitoring, module: services.monitoring, settings: STAGE, health: 9104, stage: compare}
 reporting: {image: reporting, module: services.reporting, settings: STAGE, health: 9105, stage: report}
 navigation: {image: navigation, module: services.navigation, settings: NAVIGATION, health: 9106, serves: true}
-poses: {image: navigation, module: services.navigation.poses, settings: NAVIGATION, health: 9107, serves: true}
+poses: {image: navigation, module: services.navigation.poses, settings: NAVIGATION_POSES, health: 9107, serves: true}
 sentinel: {image: fusion_segmentation, module: services.fusion_segmentation.sentinel, settings: SENTINEL, health: 9108, models: manifest}
 {{- end }}
 

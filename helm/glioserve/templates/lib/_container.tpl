@@ -139,6 +139,9 @@ GLIOSERVE_S3__ENDPOINT: {{ . }}
 {{- end }}
 GLIOSERVE_S3__REGION: {{ $blobs.region }}
 GLIOSERVE_S3__CREDENTIALS: /secrets/object-store
+{{- if $blobs.ownAuthority }}
+GLIOSERVE_S3__CA: /secrets/object-store/ca.crt
+{{- end }}
 {{- else -}}
 GLIOSERVE_BLOBS: local
 {{- end }}
@@ -159,7 +162,7 @@ GLIOSERVE_TLS__CLIENT_AUTHORITIES: /secrets/grpc-clients/ca.crt
 {{- $values := .root.Values -}}
 {{- $known := dict
   "gateway-tls" $values.gateway.tlsSecret "gateway-tokens" $values.gateway.tokensSecret "dicom-tls" $values.gateway.dicom.tlsSecret
-  "object-store" $values.blobs.existingSecret "postgresql" $values.state.existingSecret "pseudonym-key" $values.vault.existingSecret
+  "object-store" $values.blobs.existingSecret "postgresql" $values.state.existingSecret "pseudonym-key" $values.vault.existingSecret "vault" $values.vault.databaseSecret
   "grpc-tls" $values.theatre.tlsSecret "grpc-clients" $values.theatre.clientsSecret -}}
 {{- $used := dict -}}
 {{- range .env -}}

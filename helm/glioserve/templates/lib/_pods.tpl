@@ -32,6 +32,21 @@ env:
   GLIOSERVE_GATEWAY__TLS_CERTIFICATE: /secrets/gateway-tls/tls.crt
   GLIOSERVE_GATEWAY__TLS_KEY: /secrets/gateway-tls/tls.key
   GLIOSERVE_GATEWAY__TOKENS: /secrets/gateway-tokens/tokens
+  {{- if .Values.state.existingSecret }}
+  GLIOSERVE_GATEWAY__STATE__URL_FILE: /secrets/postgresql/url
+  {{- if .Values.state.ownAuthority }}
+  GLIOSERVE_GATEWAY__STATE__CA: /secrets/postgresql/ca.crt
+  {{- end }}
+  {{- end }}
+  {{- if .Values.vault.existingSecret }}
+  GLIOSERVE_GATEWAY__PSEUDONYM_KEY: /secrets/pseudonym-key/pseudonym.key
+  {{- end }}
+  {{- if .Values.vault.databaseSecret }}
+  GLIOSERVE_GATEWAY__VAULT__URL_FILE: /secrets/vault/url
+  {{- if .Values.state.ownAuthority }}
+  GLIOSERVE_GATEWAY__VAULT__CA: /secrets/vault/ca.crt
+  {{- end }}
+  {{- end }}
   {{- if .Values.theatre.enabled }}
   GLIOSERVE_GATEWAY__THEATRE_HOST: 0.0.0.0
   GLIOSERVE_GATEWAY__THEATRE_PORT: "7445"

@@ -62,8 +62,7 @@ GLIOSERVE_NAVIGATION__ADVERTISED: $(POD_IP):7443
 GLIOSERVE_NAVIGATION__POSES_ADVERTISED: $(POD_IP):7444
 GLIOSERVE_NAVIGATION__GATEWAY: {{ include "glioserve.fullname" (dict "root" . "component" "gateway") }}:7445
 GLIOSERVE_NAVIGATION__SESSIONS: {{ $sessions | quote }}
-GLIOSERVE_NAVIGATION__SESSION_BYTES: {{ mul (int $theatre.sessionMiB) 1048576 | quote }}
-GLIOSERVE_NAVIGATION__STORE_BYTES: {{ mul $sessions (int $theatre.sessionMiB) 1048576 | quote }}
+{{ include "glioserve.theatreStoreEnv" . }}
 {{- if .Values.vault.existingSecret }}
 GLIOSERVE_NAVIGATION__PSEUDONYM_KEY: /secrets/pseudonym-key/pseudonym.key
 {{- end }}
@@ -72,4 +71,11 @@ GLIOSERVE_NAVIGATION__PSEUDONYM_KEY: /secrets/pseudonym-key/pseudonym.key
 {{/* The theatre's stages: one door, on loopback; volumes in the tmpfs of their sessions. */}}
 {{- define "glioserve.theatreStageEnv" -}}
 GLIOSERVE_STAGE__LANE: theatre
+{{ include "glioserve.theatreStoreEnv" . }}
+{{- end }}
+
+{{- define "glioserve.theatreStoreEnv" -}}
+{{- $bytes := mul (int .Values.theatre.sessionMiB) 1048576 -}}
+GLIOSERVE_TMPFS__SESSION_BYTES: {{ $bytes | quote }}
+GLIOSERVE_TMPFS__TOTAL_BYTES: {{ mul $bytes (int .Values.theatre.scale.sessions) | quote }}
 {{- end }}

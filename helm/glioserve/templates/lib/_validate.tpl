@@ -6,7 +6,9 @@
 {{- if not $v.blobs.bucket }}{{ fail "blobs.bucket: `distributed` needs an external object store" }}{{ end -}}
 {{- $_ := required "state.existingSecret: `distributed` needs a Secret with the URL of an external PostgreSQL" $v.state.existingSecret -}}
 {{- $_ := required "vault.existingSecret: `distributed` needs a Secret with the key of the pseudonyms" $v.vault.existingSecret -}}
+{{- $_ := required "vault.databaseSecret: `distributed` needs a Secret with the URL of a database for identities" $v.vault.databaseSecret -}}
 {{- end -}}
+{{- if and $v.vault.databaseSecret (eq $v.vault.databaseSecret $v.state.existingSecret) }}{{ fail "vault.databaseSecret: identities need a database of their own, not that of the state" }}{{ end -}}
 {{- if $v.blobs.bucket }}{{ $_ := required "blobs.existingSecret: a bucket needs a Secret with its access key" $v.blobs.existingSecret }}{{ end -}}
 {{- $_ := required "gateway.tlsSecret: a Secret with the gateway's certificate; nothing is served without TLS" $v.gateway.tlsSecret -}}
 {{- $_ := required "gateway.tokensSecret: a Secret with the callers' tokens; there is no default password" $v.gateway.tokensSecret -}}
@@ -16,6 +18,8 @@
 {{- $_ := required "gateway.dicom.tlsSecret: a Secret with the listener's certificate and its callers' CA" $v.gateway.dicom.tlsSecret -}}
 {{- end -}}
 {{- if $v.theatre.enabled -}}
+{{- if not $v.blobs.bucket }}{{ fail "blobs.bucket: theatre pods read the ward's volumes; a folder of the machine's pod is out of their reach" }}{{ end -}}
+{{- $_ := required "vault.existingSecret: theatre pods and the gateway need the same key of the pseudonyms" $v.vault.existingSecret -}}
 {{- $_ := required "theatre.tlsSecret: a Secret with the server's certificate and its clients' CA" $v.theatre.tlsSecret -}}
 {{- if eq (include "glioserve.theatreGpu" .) "timeslice" }}{{ fail "gpu.theatreMode: `timeslice` isolates neither memory nor faults; the theatre needs `full`, `mig` or `none`" }}{{ end -}}
 {{- end -}}
