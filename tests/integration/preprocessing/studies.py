@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from services.core.contracts.documents import from_document, to_document
 from services.core.contracts.enums import BlobClass, Lane, Modality, Stage
-from services.core.contracts.events import BlobRef, StageRequest, StudyRef
+from services.core.contracts.events import BlobRef, ManifestRef, StageRequest, StudyRef
 from services.core.contracts.facts import IntakeFacts, IntakeSeries, PrepareFacts, SeriesFacts, Source
 from services.core.contracts.ids import PatientKey, RequestId, RunId, StudyKey, derived_uuid
 from services.core.contracts.manifest import Manifest
@@ -31,14 +32,14 @@ class Site:
         self.scratch = root.with_name("scratch")
         self.checkpoints = 0
 
-    def nifti(self, files: Mapping[Modality, Path]) -> StageRequest:
-        """A study of NIfTI files."""
+    def nifti(self, files: Mapping[Modality, Path], *, name: str = "nifti", changed: bool = False) -> StageRequest:
+        """A study of NIfTI files; `changed`: acquired after the anatomy had changed."""
         outputs = {
             f"nifti/{slot}": self.blobs.put_file(path, "application/gzip", BlobClass.IDENTIFIED)
             for slot, path in files.items()
         }
-        series = [IntakeSeries(series=f"nifti-{slot}", modality=slot, outputs=(f"nifti/{slot}",)) for slot in files]
-        return self._request(Source.NIFTI, outputs, series)
+        series = [IntakeSeries(series=f"{name}-{slot}", modality=slot, outputs=(f"nifti/{slot}",)) for slot in files]
+        return self._request(Source.NIFTI, outputs, series, changed=changed)
 
     def dicom(self, folders: list[list[Path]]) -> StageRequest:
         """A study of DICOM series, one list of instances each."""
@@ -57,6 +58,26 @@ class Site:
         handler = PrepareHandler(self.blobs, tools(self.blobs, chosen, self.scratch), chosen)
         return handler.handle(request, self._checkpoint)
 
+    def add(self, intake: StageRequest, prepared: ManifestRef, settings: PrepareSettings | None = None) -> StageResult:
+        """The theatre's answer: the series of the intake onto what is prepared. Raises what the handler raises."""
+        return self.prepare(replace(intake, lane=Lane.THEATRE, inputs=(*intake.inputs, prepared)), settings)
+
+    def stored(self, result: StageResult) -> ManifestRef:
+        """The result as a run would store it."""
+        manifest = Manifest(
+            run_id=RunId(derived_uuid("prepare", result.facts, sorted(result.outputs))),
+            stage=Stage.PREPARE,
+            study=_STUDY,
+            lane=Lane.ROUTINE,
+            settings_hash="none",
+            completeness=result.completeness,
+            verdict=result.verdict,
+            reasons=result.reasons,
+            outputs=result.outputs,
+            facts=result.facts,
+        )
+        return store_manifest(self.blobs, "prepare", manifest)
+
     def volume(self, result: StageResult, name: str) -> Volume:
         """An output as a volume."""
         return decode_volume(self.blobs.read(result.outputs[name]))
@@ -64,10 +85,14 @@ class Site:
     def _checkpoint(self) -> None:
         self.checkpoints += 1
 
-    def _request(self, source: Source, outputs: Mapping[str, BlobRef], series: list[IntakeSeries]) -> StageRequest:
-        facts = IntakeFacts(source=source, study_uid=None, acquired_at="2031-02-03", series=tuple(series))
+    def _request(
+        self, source: Source, outputs: Mapping[str, BlobRef], series: list[IntakeSeries], *, changed: bool = False
+    ) -> StageRequest:
+        facts = IntakeFacts(
+            source=source, study_uid=None, acquired_at="2031-02-03", series=tuple(series), anatomy_changed=changed
+        )
         intake = Manifest(
-            run_id=RunId(derived_uuid("intake", list(outputs))),
+            run_id=RunId(derived_uuid("intake", to_document(facts), sorted(ref.digest for ref in outputs.values()))),
             stage="intake",
             study=_STUDY,
             lane=Lane.ROUTINE,
