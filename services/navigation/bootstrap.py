@@ -16,8 +16,9 @@ from services.core.runtime.process import Process
 from services.core.runtime.settings import load
 from services.core.security.pseudonym import KEY_FILE, Pseudonyms
 from services.core.security.tls import TlsSettings, aio_channel
-from services.core.storage.bounded import remove_bounded_store
+from services.core.storage.bounded import COMMON
 from services.core.storage.factory import TMPFS_SCHEME, open_blobs, open_sessions
+from services.core.storage.port import SessionStore
 from services.core.storage.settings import TmpfsSettings
 from services.navigation.adapters.gateway import GatewayDoor, GatewayStudies
 from services.navigation.adapters.lock import FileLock
@@ -85,9 +86,8 @@ async def _wired(process: Process, settings: NavigationSettings, tls: TlsSetting
     stack.push_async_callback(door.close)
     stages = GrpcStages(_stage_address(home, settings), tls)
     stack.push_async_callback(stages.close)
-    for left in theatre.sessions():  # of a start that ended without a word
-        theatre.release(left)
-    stack.callback(remove_bounded_store, home.theatre)
+    _release(theatre)  # what a start left that ended without a word
+    stack.callback(_release, theatre)
     poses = PoseFolders(home.theatre_poses, process.clock)
     poses.clear()
     stack.callback(poses.clear)
@@ -112,6 +112,13 @@ async def _wired(process: Process, settings: NavigationSettings, tls: TlsSetting
     studies = GatewayStudies(door, ward, theatre)
     registry = Registry(place, studies, ports, settings.sessions, lambda address: _alive(address, tls))
     return _Parts(registry=registry, place=place, relay=SpoolRelay(spool, door, process.metrics), material=material)
+
+
+def _release(store: SessionStore) -> None:
+    """Frees all sessions. The common part stays: the theatre's stages have it open."""
+    for session in store.sessions():
+        if session != COMMON:
+            store.release(session)
 
 
 def _bounds(settings: NavigationSettings, memory: TmpfsSettings) -> Bounds:

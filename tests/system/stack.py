@@ -267,7 +267,7 @@ def _is(process: psutil.Process, service: str) -> bool:
     if not command.endswith(f"-m services.{MODULES.get(service, service)}"):
         return False
     lane = process.environ().get("GLIOSERVE_STAGE__LANE", "ward")
-    return (lane == "theatre") == service.startswith("theatre_")
+    return bool((lane == "theatre") == service.startswith("theatre_"))
 
 
 def _command(process: psutil.Process) -> str:

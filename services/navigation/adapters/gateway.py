@@ -77,8 +77,7 @@ class GatewayStudies:
         volumes = {name: ref for name, ref in manifest.outputs.items() if name != "headers"}
         copied(self._ward, self._theatre, (*volumes.values(), prepared.blob))
         store_manifest(self._theatre, prepared.role, manifest)
-        names = (name.removeprefix("volume/") for name in volumes if name.startswith("volume/"))
-        return tuple(Modality(name) for name in names)
+        return tuple(slot for slot in Modality if f"volume/{slot}" in volumes)
 
 
 def copied(source: BlobStore, target: BlobStore, refs: Iterable[BlobRef]) -> None:

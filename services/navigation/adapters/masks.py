@@ -78,8 +78,7 @@ def surroundings(blobs: BlobStore, prepared: Manifest, coarse: StageOutcome) -> 
 
 def unavailable(prepared: Manifest) -> tuple[Modality, ...]:
     """Sequences from before the anatomy changed: they serve registration and the brain mask only."""
-    names = (name.removeprefix("registration/") for name in prepared.outputs if name.startswith("registration/"))
-    return tuple(Modality(name) for name in names if name in list(Modality))
+    return tuple(slot for slot in Modality if f"registration/{slot}" in prepared.outputs)
 
 
 def _labels_name(kind: MaskKind, manifest: Manifest) -> str:

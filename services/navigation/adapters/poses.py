@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import multiprocessing
+import os
 import shutil
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -16,6 +19,7 @@ from services.navigation.domain.pose_state import PoseState, Surroundings
 from services.navigation.domain.token import folder_name
 from services.navigation.poses.folder import forget, mark_outdated, open_folder, publish
 
+_PR_SET_PDEATHSIG = 1
 log = logging.getLogger(__name__)
 
 
@@ -70,4 +74,12 @@ class PoseFolders:
 
 
 def _writer() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, mp_context=context, initializer=_end_with, initargs=(os.getpid(),))
+
+
+def _end_with(parent: int) -> None:
+    """The kernel ends this process when the one that asked for it dies; it must not outlive its sessions."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        os.kill(os.getpid(), signal.SIGKILL)
