@@ -113,6 +113,37 @@ def test_a_request_whose_caller_gave_up_is_not_computed(triton: TritonServer) ->
     sleep(client, 0.0, deadline_s=10.0)
 
 
+class GivenUp(Exception):
+    """What a caller's own pulse raises."""
+
+
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_a_call_that_is_given_up_ends_at_once_and_leaves_the_queue(triton: TritonServer, shared_memory: bool) -> None:
+    client = triton.client(shared_memory=shared_memory)
+
+    def pulse() -> None:
+        if _pending(triton) == 2:  # the ward's one and ours
+            raise GivenUp
+
+    with ThreadPoolExecutor(2) as pool:
+        ward = _occupy(triton, client, pool, 1)
+        with pytest.raises(GivenUp):
+            client.infer(SLEEPER, "1", seconds(20.0), ["slept"], priority=Lane.ROUTINE, deadline_s=60.0, pulse=pulse)
+        for future in ward:
+            future.result()
+    sleep(client, 0.0, deadline_s=10.0)  # the 20 s of the other are never slept
+    client.close()
+    assert not _registered(triton)
+
+
+def test_a_pulse_that_is_content_changes_nothing(triton: TritonServer) -> None:
+    client, beats = triton.client(), []
+    client.infer(
+        SLEEPER, "1", seconds(0.3), ["slept"], priority=Lane.THEATRE, deadline_s=30.0, pulse=lambda: beats.append(1)
+    )
+    assert beats
+
+
 def test_a_full_queue_is_transient_and_counted_by_us(triton: TritonServer) -> None:
     metrics = Metrics(CollectorRegistry())
     client = triton.client(metrics=metrics)
