@@ -14,6 +14,7 @@ from services.core.contracts.errors import GlioServeError, Permanent, Refused, T
 from services.core.contracts.events import StageOutcome, StageRequest
 from services.core.contracts.wire import outcome_from_proto, request_to_proto
 from services.core.security.tls import RenewedChannel, TlsSettings
+from services.core.telemetry.tracing import trace_headers
 
 _CLASS_OF: dict[grpc.StatusCode, type[GlioServeError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: Permanent,
@@ -40,7 +41,9 @@ class GrpcStages:
         stub = stage_service_pb2_grpc.StageServiceStub(self._channel(address).get())
         message = stage_service_pb2.RunRequest(request=request_to_proto(request))
         try:
-            answer = await stub.Run(message, timeout=max(within_s, 0.01), metadata=((SESSION, session),))
+            answer = await stub.Run(
+                message, timeout=max(within_s, 0.01), metadata=((SESSION, session), *trace_headers().items())
+            )
         except grpc.aio.AioRpcError as error:
             raise _classed(request.stage, error) from error
         return outcome_from_proto(answer.outcome)

@@ -52,6 +52,12 @@ def publish(folder: Path, state: PoseState) -> bool:
     return True
 
 
+def prepare_writer(niceness: int = 5) -> None:
+    """First call in the writing process: it gives way to the theatre's stages, and what it imports is imported."""
+    os.nice(niceness)
+    distance_levels(np.eye(4, dtype=np.bool_)[None] & np.ones((4, 1, 1), np.bool_), 1.0)
+
+
 def mark_outdated(folder: Path, since: float) -> None:
     """The anatomy has changed: masks of series that arrived before `since` (monotonic) are shown as stale."""
     _replace(folder / OUTDATED, {"since": since})
