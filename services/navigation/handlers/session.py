@@ -16,6 +16,7 @@ from services.core.contracts.events import ManifestRef, StageOutcome
 from services.core.contracts.manifest import Manifest
 from services.core.runtime.clock import Clock
 from services.core.telemetry.metrics import Metrics
+from services.core.telemetry.tracing import continued
 from services.navigation.domain.answer_log import AnswerLog
 from services.navigation.domain.answers import (
     Answer,
@@ -277,7 +278,8 @@ class TheatreSession:
 
     async def _answer(self, job: Job, lock: ExitStack) -> None:
         voice = Voice(say=self._say, shown=self._show, keep=self._keep)
-        await self._ports.work.answer(job, self.anatomy, self.start.wanted, voice, self._ports.turn)
+        with continued("theatre series", {}):
+            await self._ports.work.answer(job, self.anatomy, self.start.wanted, voice, self._ports.turn)
         lock.close()
 
     def _broken(self, job: Job) -> Degraded:
