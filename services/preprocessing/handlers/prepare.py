@@ -105,5 +105,6 @@ class PrepareHandler:
             checkpoint()
             outputs[f"volume/{modality}"] = self._blobs.put(encode_volume(volume), VOLUME_MEDIA_TYPE)
         if headers is not None:
+            checkpoint()
             outputs["headers"] = self._blobs.put(headers, HEADERS_MEDIA_TYPE)
         return outputs
