@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,7 +97,12 @@ class SeriesWork:
         self._clock = clock
 
     async def answer(
-        self, job: Job, anatomy: Anatomy, wanted: frozenset[MaskKind], voice: Voice, turn: asyncio.Semaphore
+        self,
+        job: Job,
+        anatomy: Anatomy,
+        wanted: frozenset[MaskKind],
+        voice: Voice,
+        turn: AbstractAsyncContextManager[None],
     ) -> None:
         """Says the last word of a series, whatever happens, unless it is cancelled."""
         loop = asyncio.get_running_loop()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from services.core.contracts.errors import GlioServeError
@@ -35,6 +35,7 @@ from services.navigation.domain.token import Token
 from services.navigation.domain.upload import Upload
 from services.navigation.handlers.counting import count
 from services.navigation.handlers.incoming import Incoming, Patience
+from services.navigation.handlers.line import Line
 from services.navigation.handlers.series import Anatomy, Job, SeriesWork, Voice
 from services.navigation.ports import Material, Poses, Received, Results, TheatreLock
 
@@ -86,8 +87,8 @@ class TheatreSession:
         self._ended = ended
         self._names: set[str] = set()
         self._incoming: Incoming | None = None
-        self._waiting: list[tuple[Job, ExitStack]] = []
-        self._running: tuple[str, asyncio.Task[None]] | None = None
+        self._line = Line()
+        self._coming_bytes: dict[str, int] = {}
         self._chores: set[asyncio.Task[None]] = set()
         self._expiry: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -117,18 +118,18 @@ class TheatreSession:
     @property
     def busy(self) -> bool:
         """True while a series is computed or waits, or a result is being stored."""
-        return self._running is not None or bool(self._waiting) or bool(self._chores)
+        return bool(self._line.tasks) or bool(self._chores)
 
     @property
     def waiting(self) -> list[str]:
         """Series that wait, in the order in which they will be computed."""
-        return [job.order.series for job, _ in self._waiting]
+        return self._line.waiting
 
     @property
     def held_bytes(self) -> int:
         """Bytes of series in transit or waiting, and of answers that are kept."""
         coming = 0 if self._incoming is None else self._incoming.upload.order.total_bytes
-        return coming + sum(job.order.total_bytes for job, _ in self._waiting) + self.log.size
+        return coming + sum(self._coming_bytes.values()) + self.log.size
 
     def header(self, order: SeriesOrder) -> None:
         """A series begins. Raises Fault."""
@@ -174,9 +175,9 @@ class TheatreSession:
         self._incoming = None
         upload = incoming.upload
         job = Job(order=upload.order, digest=digest, files=upload.files, arrived=self._ports.clock.monotonic())
-        self._waiting.append((job, lock))
-        self._say(Progress(series=series, step=Step.RECEIVED if self._running is None else Step.WAITING))
-        self._next()
+        self._say(Progress(series=series, step=Step.WAITING if self._line.tasks else Step.RECEIVED))
+        self._coming_bytes[series] = upload.order.total_bytes
+        self._line.start(series, self._answer(job), lambda task: self._over(job, lock, task))
 
     def cancel(self, series: str) -> None:
         """The series is not wanted any more. Raises Fault for one that is not there."""
@@ -184,20 +185,14 @@ class TheatreSession:
             raise Fault(Reason.SERIES_UNKNOWN, f"there is no series {series[:64]}")
         if self.upload_state()[0] == series:
             self._drop()
-        elif self._running is not None and self._running[0] == series:
-            self._running[1].cancel()
-        elif (place := self._place(series)) is not None:
-            self._waiting.pop(place)[1].close()
-        else:
+        elif not self._line.cancel(series):
             return  # it has its last word already
         self._say(SeriesCancelled(series=series))
 
     def reprioritise(self, series: str) -> None:
         """The series is computed next. Raises Fault for one that does not wait."""
-        place = self._place(series)
-        if place is None:
+        if not self._line.to_front(series):
             raise Fault(Reason.SERIES_UNKNOWN, f"series {series[:64]} does not wait")
-        self._waiting.insert(0, self._waiting.pop(place))
 
     def refuse(self, series: str, fault: Fault) -> None:
         """Says that a series, or something asked of one, cannot be."""
@@ -217,27 +212,17 @@ class TheatreSession:
         if self._expiry is not None:
             self._expiry.cancel()
         self._drop()
-        for _, lock in self._waiting:
-            lock.close()
-        self._waiting.clear()
-        if self._running is not None:
-            self._running[1].cancel()
+        self._line.cancel_all()
         self._ended(self)
         self._ports.poses.forget(self.token.text())
-        while self._chores or self._running is not None:
-            await self._a_while()
+        await self.idle()
         await asyncio.to_thread(self._ports.material.forget, self.token.session)
 
     async def idle(self) -> None:
         """Returns once nothing runs, waits or is being stored."""
-        while self.busy:
-            await self._a_while()
-
-    async def _a_while(self) -> None:
-        tasks = [*self._chores, *([self._running[1]] if self._running else [])]
-        if tasks:
+        while tasks := [*self._chores, *self._line.tasks]:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.sleep(0)
+            await asyncio.sleep(0)
 
     def _coming(self, series: str) -> Incoming | None:
         if self._incoming is not None and self._incoming.upload.order.series == series:
@@ -245,9 +230,6 @@ class TheatreSession:
         if series in self._names:
             return None
         raise Fault(Reason.SERIES_UNKNOWN, f"there was no header of series {series[:64]}")
-
-    def _place(self, series: str) -> int | None:
-        return next((n for n, (job, _) in enumerate(self._waiting) if job.order.series == series), None)
 
     def _drop(self) -> None:
         if self._incoming is not None:
@@ -259,28 +241,23 @@ class TheatreSession:
         self._drop()
         self.refuse(series, Fault(Reason.UPLOAD_SILENT, "no chunk came for too long", "Send the series again."))
 
-    def _next(self) -> None:
-        if self._running is not None or not self._waiting or self.closed.is_set():
-            return
-        job, lock = self._waiting.pop(0)
-        task = asyncio.create_task(self._answer(job, lock), name=f"series {job.digest}")
-        self._running = (job.order.series, task)
-
-        def over(task: asyncio.Task[None]) -> None:
-            lock.close()
-            self._running = None
-            if not task.cancelled() and (error := task.exception()) is not None:
-                log.error("theatre.unexpected", exc_info=error)
-                self._say(self._broken(job))
-            self._next()
-
-        task.add_done_callback(over)
-
-    async def _answer(self, job: Job, lock: ExitStack) -> None:
+    async def _answer(self, job: Job) -> None:
         voice = Voice(say=self._say, shown=self._show, keep=self._keep)
         with continued("theatre series", {}):
-            await self._ports.work.answer(job, self.anatomy, self.start.wanted, voice, self._ports.turn)
+            await self._ports.work.answer(job, self.anatomy, self.start.wanted, voice, self._turn(job.order.series))
+
+    @asynccontextmanager
+    async def _turn(self, series: str) -> AsyncIterator[None]:
+        """One series of the session at a time, and so many of all sessions as this machine takes."""
+        async with self._line.turn(series), self._ports.turn:
+            yield
+
+    def _over(self, job: Job, lock: ExitStack, task: asyncio.Task[None]) -> None:
         lock.close()
+        self._coming_bytes.pop(job.order.series, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("theatre.unexpected", exc_info=error)
+            self._say(self._broken(job))
 
     def _broken(self, job: Job) -> Degraded:
         limit = Limit(reason=Reason.INFERENCE_FAILED, message="an unexpected error; the log has the place")

@@ -55,7 +55,9 @@ def publish(folder: Path, state: PoseState) -> bool:
 def prepare_writer(niceness: int = 5) -> None:
     """First call in the writing process: it gives way to the theatre's stages, and what it imports is imported."""
     os.nice(niceness)
-    distance_levels(np.eye(4, dtype=np.bool_)[None] & np.ones((4, 1, 1), np.bool_), 1.0)
+    region = np.zeros((4, 4, 4), np.bool_)
+    region[1:3] = True
+    distance_levels(region, 1.0)
 
 
 def mark_outdated(folder: Path, since: float) -> None:

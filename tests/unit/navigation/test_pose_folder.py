@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import time
 import zlib
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import pytest
 from services.navigation.domain.answers import Fault, Mask, Reason
 from services.navigation.domain.pose_answer import Moment, PoseAnswer, StaleRules, answer
 from services.navigation.domain.pose_state import BoxField, PoseState, tumour_probability
-from services.navigation.poses.folder import forget, mark_outdated, open_folder, publish
+from services.navigation.poses.folder import forget, mark_outdated, open_folder, prepare_writer, publish
 from services.navigation.poses.shown import Watched
 from tests.integration.navigation.pose_site import (
     BRAIN_MM,
@@ -149,6 +152,15 @@ def test_without_brain_and_probability_less_is_said_and_nothing_is_made_up(tmp_p
     assert found.tissue == "BACKGROUND"
     assert found.infiltration is None
     assert found.uncertainty is not None
+
+
+def test_a_writer_that_was_prepared_publishes_and_gives_way(tmp_path: Path) -> None:
+    open_folder(tmp_path / "s")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=prepare_writer) as writer:
+        assert writer.submit(publish, tmp_path / "s", state(2.0)).result(timeout=60)
+        assert writer.submit(os.nice, 0).result(timeout=60) >= min(os.nice(0) + 5, 19)
+    assert watched(tmp_path / "s").mask() is not None
 
 
 def test_an_empty_mask_has_no_distances(tmp_path: Path) -> None:

@@ -259,3 +259,15 @@ def wait_for(met: Callable[[], bool], within_s: float = 20.0) -> None:
             return
         beat.wait(0.02)
     raise AssertionError("it did not come to pass")
+
+
+def test_a_series_that_waits_keeps_its_own_deadline(world: World, tmp_path: Path) -> None:
+    asyncio_gate(world, SegmentStep.COARSE)
+    with TheatreClient(world.address, PLAIN) as client:
+        client.start(deadline_s=20.0)
+        client.send(series(tmp_path, "slow"))
+        client.send(series(tmp_path, "urgent", b"other", deadline_s=1.0))
+        word = told(client, last_word)[-1].degraded
+    assert word.series == "urgent"
+    assert word.limit.reason == answers_pb2.REASON_DEADLINE_NEAR
+    assert word.time_left.ToNanoseconds() > 0
