@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-for service in gateway preprocessing fusion_segmentation molecular_subtyping monitoring reporting cli; do
+for service in gateway preprocessing fusion_segmentation molecular_subtyping monitoring reporting navigation cli; do
   module=services.$service.bootstrap
   [ "$service" = cli ] && module=services.cli.__main__
   .venv/bin/uv venv -q --python .venv/bin/python "$folder/$service"
