@@ -22,8 +22,8 @@ KL_STRIDE = 3  # the KL term looks at every third voxel along each axis
 
 
 def region_dice(probability: Tensor, labels: Tensor) -> Tensor:
-    """1 - soft Dice, mean over WT, TC, ET and the cavity. For a region that the reference does not hold: what is claimed
-    of it, v / (v + `EMPTY`), so that a tumour which does not enhance is not given a rim.
+    """1 - soft Dice, mean over WT, TC, ET and the cavity. For a region that the reference does not hold: what is
+    claimed of it, v / (v + `EMPTY`), so that a tumour which does not enhance is not given a rim.
     """
     terms = []
     for members in TAUGHT:

@@ -100,19 +100,29 @@ class CoarseNet(nn.Module):
     def summary(self, image: Tensor, available: Tensor, quality: Tensor) -> tuple[Summary, Tensor, Tensor]:
         """What the marker head needs (before any temperature), evidence and gates."""
         scores, weights, bottom = self._scores(image, available, quality)
-        alpha = evidence_of(scores) + 1.0
-        probability = alpha / alpha.sum(dim=1, keepdim=True)
-        held = Summary(
-            habitat=habitats(image, available, probability)[None],
-            bottom=bottom.flatten(2).transpose(1, 2),
-            ml=tumour_ml(probability),
-        )
+        held = _summary_of(image, available, scores, bottom)
         return held, evidence_of(scores / self.temperature), weights
+
+    def summary_at_half(self, image: Tensor, available: Tensor, quality: Tensor) -> Summary:
+        """The summary with the convolutions in bfloat16 (half the time on a CPU), everything after them in FP32."""
+        with torch.autocast(image.device.type, dtype=torch.bfloat16):
+            scores, _, bottom = self._scores(image, available, quality)
+        return _summary_of(image, available, scores.float(), bottom.float())
 
     def forward(self, image: Tensor, available: Tensor, quality: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Evidence (1, classes, x, y, z), marker evidence (1, MARKERS, 2), gates (1, slots)."""
         held, evidence, weights = self.summary(image, available, quality)
         return evidence, self.markers(held.habitat, held.bottom, held.ml), weights
+
+
+def _summary_of(image: Tensor, available: Tensor, scores: Tensor, bottom: Tensor) -> Summary:
+    alpha = evidence_of(scores) + 1.0
+    probability = alpha / alpha.sum(dim=1, keepdim=True)
+    return Summary(
+        habitat=habitats(image, available, probability)[None],
+        bottom=bottom.flatten(2).transpose(1, 2),
+        ml=tumour_ml(probability),
+    )
 
 
 def evidence_of(logits: Tensor) -> Tensor:

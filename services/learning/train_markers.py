@@ -95,7 +95,7 @@ def _summary_of(net: CoarseNet, case: KeptCase, variants: tuple[str, ...]) -> di
         available = sequences_of(variant, case.available, rng)
         image = torch.from_numpy(case.image.astype(np.float32) * available[:, None, None, None])[None]
         quality = torch.from_numpy(case.quality * available[:, None])[None]
-        held, _, _ = net.summary(image, torch.from_numpy(available)[None], quality)
+        held = net.summary_at_half(image, torch.from_numpy(available)[None], quality)
         parts["habitat"].append(held.habitat)
         parts["bottom"].append(held.bottom.half())
         parts["ml"].append(held.ml)
@@ -185,6 +185,7 @@ def main() -> None:
     parser.add_argument("--coarse", type=Path, required=True, help="best.pt of the coarse training")
     parser.add_argument("--cases", type=Path, required=True, help="folder of kept phantoms")
     parser.add_argument("--make", type=int, default=0, help="make phantoms until there are so many")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS, help="sets of sequences a case")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--nice", type=int, default=19)
@@ -196,7 +197,7 @@ def main() -> None:
     net = CoarseNet()
     net.load_state_dict(widened(load_state(options.coarse)))
     net.eval()
-    data = summarised(net, kept_cases(options.cases), options.out / "summaries")
+    data = summarised(net, kept_cases(options.cases), options.out / "summaries", tuple(options.variants))
     check = train_head(net, data, options.out / "log.jsonl")
     replace_state(options.out / "coarse.pt", half(net.state_dict()))
     number = len(np.unique(data.number))

@@ -88,6 +88,14 @@ def test_a_trained_marker_head_says_less_the_smaller_the_tumour(net: CoarseNet) 
 
 
 @torch.no_grad()
+def test_the_faster_summary_is_the_summary_but_for_rounding(net: CoarseNet) -> None:
+    exact, fast = net.summary(*inputs())[0], net.summary_at_half(*inputs())
+    assert fast.habitat.dtype is torch.float32
+    torch.testing.assert_close(fast.habitat, exact.habitat, rtol=0.1, atol=0.05)
+    torch.testing.assert_close(fast.ml, exact.ml, rtol=0.1, atol=0.05)
+
+
+@torch.no_grad()
 def test_gates_are_shares_of_the_sequences_that_exist(net: CoarseNet) -> None:
     _, _, gates = net(*inputs(given=3))
     assert float(gates[0, :3].sum()) == pytest.approx(1.0, abs=1e-5)
