@@ -21,7 +21,7 @@ from glioserve.navigation.v1 import answers_pb2, pose_service_pb2, pose_service_
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.core.runtime.home import read_endpoints
+from services.core.runtime.home import publish_endpoints, read_endpoints
 from services.core.security.development import make_certificates
 from services.core.security.roles import Role
 from services.core.security.tls import TlsSettings, channel
@@ -284,6 +284,16 @@ def test_a_connection_that_is_old_is_asked_to_come_again_and_the_session_goes_on
             tool = Tool(link, TOKEN)
             ended = refusal(lambda: still_asking(tool))
             assert ended[0] is grpc.StatusCode.UNAVAILABLE
+            assert Tool(link, TOKEN).ask(*CENTRE_MM).tissue == "RC"
+
+
+def test_a_process_that_was_killed_comes_back_to_the_sessions_that_are_there(tmp_path: Path) -> None:
+    with running_poses(tmp_path / "home") as killed:
+        killed.open(state(2.0))
+        killed.process.kill()
+        killed.process.wait()
+        publish_endpoints(killed.home, "navigation_poses", None)
+        with running_poses(tmp_path / "home") as site, plain(site) as link:
             assert Tool(link, TOKEN).ask(*CENTRE_MM).tissue == "RC"
 
 
