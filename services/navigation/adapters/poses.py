@@ -17,7 +17,7 @@ from services.core.runtime.clock import Clock
 from services.navigation.domain.answers import MaskAnswer
 from services.navigation.domain.pose_state import PoseState, Surroundings
 from services.navigation.domain.token import folder_name
-from services.navigation.poses.folder import forget, mark_outdated, open_folder, publish
+from services.navigation.poses.folder import forget, mark_outdated, open_folder, prepare_writer, publish
 
 _PR_SET_PDEATHSIG = 1
 log = logging.getLogger(__name__)
@@ -75,7 +75,9 @@ class PoseFolders:
 
 def _writer() -> ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, mp_context=context, initializer=_end_with, initargs=(os.getpid(),))
+    pool = ProcessPoolExecutor(1, mp_context=context, initializer=_end_with, initargs=(os.getpid(),))
+    pool.submit(prepare_writer)  # its imports now, not with the first mask
+    return pool
 
 
 def _end_with(parent: int) -> None:

@@ -19,6 +19,8 @@ from services.core.telemetry.tracing import trace_headers
 _CLASS_OF: dict[grpc.StatusCode, type[GlioServeError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: Permanent,
     grpc.StatusCode.INTERNAL: Permanent,
+    grpc.StatusCode.PERMISSION_DENIED: Permanent,
+    grpc.StatusCode.UNIMPLEMENTED: Permanent,
     grpc.StatusCode.INVALID_ARGUMENT: Refused,
 }
 CODE, SESSION = "glioserve-code", "glioserve-session"
