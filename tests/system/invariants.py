@@ -14,22 +14,23 @@ from pypdf import PdfReader
 from services.core.contracts.enums import Stage
 from services.core.contracts.manifest import Manifest
 from services.core.runtime.home import Home
+from services.core.storage.port import BlobStore
 from tests.system.stack import Stack
 
 ANSWERED = frozenset({"completed", "degraded"})
 
 
-def manifests(home: Home) -> list[Manifest]:
-    """All manifests of a home, the gateway's own apart."""
-    runs = home.blobs / "named" / "runs"
-    documents = (path.read_bytes() for path in runs.iterdir() if ".attempt-" not in path.name)
+def manifests(blobs: BlobStore) -> list[Manifest]:
+    """All manifests in a store, the gateway's own apart."""
+    names = [name for name in blobs.list_named("runs/") if ".attempt-" not in name]
+    documents = (document for name in names if (document := blobs.read_named(name)) is not None)
     return [manifest for manifest in map(Manifest.from_bytes, documents) if isinstance(manifest.stage, Stage)]
 
 
 def assert_one_current_result(stack: Stack, studies: Sequence[str]) -> None:
     """Each study ended, has one current result, and computed each step of each revision exactly once."""
     documents = {study: stack.wait_done(study) for study in studies}
-    stored = manifests(stack.home)
+    stored = manifests(stack.blobs())
     with closing(stack.client()) as client:
         results = {study: {item["name"] for item in client.results(study)["results"]} for study in studies}
     for study, document in documents.items():
@@ -50,10 +51,11 @@ def bytes_outside_the_vault(home: Home) -> dict[str, bytes]:
     """
     apart = (home.vault, home.blobs / "identified", home.staging)
     files = (path for path in home.root.rglob("*") if path.is_file() and not any(a in path.parents for a in apart))
-    return {str(path.relative_to(home.root)): (data := _read(path)) + _unpacked(data) for path in files}
+    return {str(path.relative_to(home.root)): (data := _read(path)) + unpacked(data) for path in files}
 
 
-def _unpacked(data: bytes) -> bytes:
+def unpacked(data: bytes) -> bytes:
+    """What a packed file or the pages of a PDF hold; nothing of others."""
     if data.startswith(b"\x1f\x8b"):
         return gzip.decompress(data)
     if data.startswith(b"%PDF"):

@@ -24,6 +24,8 @@ from services.cli.source import collect
 from services.cli.supervisor import MODULES, SERVICES, WARD
 from services.core.contracts.errors import Transient
 from services.core.runtime.home import Home, read_endpoints
+from services.core.storage.factory import open_blobs
+from services.core.storage.port import BlobStore
 
 T = TypeVar("T")
 READY_WITHIN_S = 120.0
@@ -113,6 +115,10 @@ class Stack:
             return next((child for child in supervisor.children() if _is(child, service)), None)
 
         return until(find, 40, lambda: f"{service} is not running")
+
+    def blobs(self) -> BlobStore:
+        """The blob store of this stack."""
+        return open_blobs(self.environ.get("GLIOSERVE_BLOBS", "local"), self.home, self.environ)
 
     def client(self) -> GatewayClient:
         """A client of this home's gateway."""
