@@ -27,7 +27,7 @@ lint: setup     ## format, lint, types, import rules, protos, spelling
 
 chart: setup    ## lint the Helm chart, render every value set, check schemas and invariants
 	@sh tests/servers/install_helm.sh
-	@GLIOSERVE_REQUIRE=helm $(bin)/python -m pytest tests/chart $(ARGS)
+	@GLIOSERVE_REQUIRE=helm,$$GLIOSERVE_REQUIRE $(bin)/python -m pytest tests/chart $(ARGS)
 
 protos: setup   ## write protos/gen again from the .proto files
 	@bash protos/generate.sh

@@ -48,5 +48,5 @@ apt-mark showmanual | sort >/tmp/now
 sort /tmp/kept | comm -13 - /tmp/now | xargs -r apt-get purge -y -q --auto-remove
 install -d /usr/share/glioserve
 python3 "$source/helm/images/sbom.py" "$target" "$home" >/usr/share/glioserve/sbom.cdx.json
-rm -rf /tmp/build /tmp/pins /tmp/kept /tmp/now /root/.cache /var/lib/apt/lists/* /var/cache/apt/* /var/log/*.log /var/log/apt \
+rm -rf /tmp/build /tmp/pins /tmp/kept /tmp/now "${HOME:?}/.cache" /var/lib/apt/lists/* /var/cache/apt/* /var/log/*.log /var/log/apt \
     /usr/share/man /usr/share/locale /usr/share/info
