@@ -15,7 +15,7 @@ from pathlib import Path
 from loadtests.arrivals import arrivals
 from loadtests.figures import Row
 from loadtests.generator import Generator
-from loadtests.operation import Operation, resection
+from loadtests.operation import Operation, resection, ward_study
 from loadtests.poses import PoseClient, PoseLoad
 from loadtests.run import Site, run
 from loadtests.studies import Studies
@@ -47,7 +47,7 @@ class _Theatre:
     def before(self, site: Site) -> None:
         """Both patients' earlier studies, and the operation on the idle machine."""
         ids = {
-            person: _ward_study(site, self.studies.theatre(person).before, f"theatre-{person}")
+            person: ward_study(site.stack, self.studies.theatre(person).before, f"theatre-{person}")
             for person in (IDLE_PERSON, FLOODED_PERSON)
         }
         self.study = ids[FLOODED_PERSON]
@@ -108,12 +108,6 @@ def flood_with_theatre(studies: Studies, minutes: float, count: int, seed: int, 
         site.extra.update(_told(site, theatre.idle, flooded, theatre.pose_row()))
 
     return _finished(run("flood-with-theatre", plan, minutes, before, theatre.beside, after))
-
-
-def _ward_study(site: Site, file: Path, patient: str) -> str:
-    study = site.stack.submit(file, patient=patient, acquired="2031-04-01")
-    site.stack.wait_done(study, within_s=300)
-    return study
 
 
 def _operation(

@@ -22,6 +22,7 @@ from loadtests.figures import Row
 from loadtests.studies import Studies
 from loadtests.theatre_client import Answered, SeriesFile, TheatreSession
 from services.core.contracts.enums import Modality
+from tests.system.stack import Stack
 
 REGIONS = {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}
 
@@ -75,6 +76,13 @@ def resection(studies: Studies, person: int) -> list[Move]:
         move("t2f-after", Modality.T2F, changed=True),
         move("t1c-after", Modality.T1C, changed=True),
     ]
+
+
+def ward_study(stack: Stack, file: Path, patient: str) -> str:
+    """Sends the study before the operation and waits for its result; gives the gateway's id."""
+    study = stack.submit(file, patient=patient, acquired="2031-04-01")
+    stack.wait_done(study, within_s=900)
+    return study
 
 
 def perform(plan: Path) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -25,7 +26,7 @@ import psutil
 from prometheus_client import CollectorRegistry
 
 from loadtests.figures import Row, summary
-from loadtests.operation import told
+from loadtests.operation import told, ward_study
 from loadtests.run import MODELS, NOTICE, home, machine
 from loadtests.studies import Studies
 from loadtests.theatre_client import Answered, SeriesFile, TheatreSession
@@ -70,38 +71,43 @@ def main() -> int:
     return 0 if all(row["reached"] for row in document["states"].values()) else 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Room:
+    """Where series are sent, for which study of the gateway, and what: sequence and file, again and again."""
+
+    address: str
+    study: str
+    deadline_s: float
+    series: Sequence[tuple[Modality, Path]]
+
+    def send(self, session: int, count: int) -> list[Answered]:
+        """One session."""
+        answers = []
+        with TheatreSession(self.address, self.study, self.deadline_s) as theatre:
+            theatre.opened()
+            for number in range(count):
+                modality, path = self.series[number % len(self.series)]
+                answered = theatre.send(SeriesFile(name=f"{session}-{number}", path=path, modality=str(modality)))
+                answers.append(_waited(theatre, answered, self.deadline_s))
+        return answers
+
+
 def measured(state: str, count: int, sessions: int, deadline_s: float, studies: Studies) -> Row:
-    """One state: the fault is there before the first series and stays until the last answer."""
-    series = _series(studies)
-    with home() as (stack, _folder), STATES[state](stack):
+    """One state: the fault is there before the first series and stays until the last answer.
+
+    The ward knows the patient's study: without it a series alone could never be answered as complete.
+    """
+    case = studies.theatre()
+    series = [(modality, case.series_before[modality]) for modality in STRUCTURAL]
+    shares = [count // sessions + (number < count % sessions) for number in range(sessions)]
+    with home() as (stack, _folder):
+        study = ward_study(stack, case.before, "theatre-faults")
         address = read_endpoints(stack.home)["navigation"]["grpc"]
-        shares = [count // sessions + (number < count % sessions) for number in range(sessions)]
-        with ThreadPoolExecutor(sessions) as pool:
-            jobs = [
-                pool.submit(_send, address, number, share, deadline_s, series) for number, share in enumerate(shares)
-            ]
+        room = _Room(address=address, study=study, deadline_s=deadline_s, series=series)
+        with STATES[state](stack), ThreadPoolExecutor(sessions) as pool:
+            jobs = [pool.submit(room.send, number, share) for number, share in enumerate(shares)]
             answers = [answer for job in jobs for answer in job.result()]
     return _row(state, answers, deadline_s)
-
-
-def _series(studies: Studies) -> list[tuple[Modality, Path]]:
-    """Series of one patient, all of the brain before the operation."""
-    files = studies.theatre().series_before
-    return [(modality, files[modality]) for modality in STRUCTURAL]
-
-
-def _send(
-    address: str, session: int, count: int, deadline_s: float, series: Sequence[tuple[Modality, Path]]
-) -> list[Answered]:
-    answers = []
-    with TheatreSession(address, deadline_s=deadline_s) as theatre:
-        theatre.opened()
-        for number in range(count):
-            modality, path = series[number % len(series)]
-            name = f"{session}-{number}"
-            answered = theatre.send(SeriesFile(name=name, path=path, modality=str(modality)))
-            answers.append(_waited(theatre, answered, deadline_s))
-    return answers
 
 
 def _waited(theatre: TheatreSession, answered: Answered, deadline_s: float) -> Answered:

@@ -15,11 +15,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
 
 from loadtests.figures import Row, summary
+from loadtests.operation import ward_study
 from loadtests.run import NOTICE, home, machine
 from loadtests.studies import Studies
 from loadtests.theatre_client import Answered, SeriesFile, TheatreSession
@@ -52,17 +54,19 @@ def main() -> int:
 
 def measured(minutes: float, sessions: int, studies: Studies) -> Row:
     """The run as a document."""
-    files = studies.theatre().series_before
-    series = [(str(modality), files[modality]) for modality in STRUCTURAL]
+    case = studies.theatre()
+    series = [(str(modality), case.series_before[modality]) for modality in STRUCTURAL]
     tmpfs: list[Row] = []
-    with home() as (stack, _folder), Watch(stack.home, stack.supervisor) as watch:
+    with home() as (stack, _folder), ExitStack() as watched:
+        study = ward_study(stack, case.before, "theatre-memory")
         address = read_endpoints(stack.home)["navigation"]["grpc"]
+        watch = watched.enter_context(Watch(stack.home, stack.supervisor))
         until = time.time() + 60 * minutes
         ended = threading.Event()
         follower = threading.Thread(target=_follow, args=(stack.home, watch.started_at, ended, tmpfs), daemon=True)
         follower.start()
         with ThreadPoolExecutor(sessions) as pool:
-            jobs = [pool.submit(_send, address, number, until, series) for number in range(sessions)]
+            jobs = [pool.submit(_send, (address, study), number, until, series) for number in range(sessions)]
             answers = _all(jobs)
         ended.set()
         follower.join()
@@ -92,10 +96,10 @@ def judged(rows: Sequence[Row], seconds: float) -> Row:
     }
 
 
-def _send(address: str, session: int, until: float, series: Sequence[tuple[str, Path]]) -> list[Answered]:
-    """One series each minute; the sessions take turns within the minute."""
+def _send(place: tuple[str, str], session: int, until: float, series: Sequence[tuple[str, Path]]) -> list[Answered]:
+    """One series each minute, at an address and for a study; the sessions take turns within the minute."""
     answers = []
-    with TheatreSession(address, deadline_s=DEADLINE_S) as theatre:
+    with TheatreSession(*place, DEADLINE_S) as theatre:
         theatre.opened()
         next_at, number = time.time() + 15.0 * session, 0
         while next_at < until:
