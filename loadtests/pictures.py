@@ -1,6 +1,7 @@
 """Pictures of the chart's dashboards from a load test: a real Prometheus reads the run, matplotlib draws what it says.
 
 `python -m loadtests.pictures --out FOLDER flood-with-theatre --minutes 9`: all after the scenario's name goes to it.
+With `--beside HOME` it reads a load test that runs already, until its home is gone.
 Panels, expressions and rules are those of the chart; only Grafana is not in it, and each picture says so.
 """
 
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,12 @@ def main() -> int:
     """Runs the scenario under Prometheus and writes one PNG a dashboard, and alerts.json: what fired in the run."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.pictures")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--beside", type=Path, help="home of a load test that runs already")
+    parser.add_argument("--words", default="a load test", help="what that one is, for the title")
     given, scenario = parser.parse_known_args()
     given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, Prometheus(Path(folder) / "prometheus", SCRAPE_S) as server:
-        span = follow(server, Path(folder), scenario)
+        span = beside(server, given.beside, given.words) if given.beside else follow(server, Path(folder), scenario)
         fired = alerts(server, span)
         (given.out / "alerts.json").write_text(json.dumps({"run": span.words, "fired": fired}, indent=1) + "\n")
         for board in DASHBOARDS:
@@ -77,18 +80,31 @@ def follow(server: Prometheus, folder: Path, scenario: Sequence[str]) -> Span:
     start = time.time()
     with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(folder)}) as load:
         while load.poll() is None:
-            server.targets(processes(folder))
+            server.targets(processes(folder.glob("glioserve-load-*/home")))
             time.sleep(LOOK_EVERY_S)
     if not list((folder / "results").glob("*.json")):  # one that ended with open studies has written its results
         raise subprocess.CalledProcessError(load.returncode, command)
-    return Span(start=start, end=time.time(), words=f"{' '.join(scenario)}, {time.strftime('%Y-%m-%d', time.gmtime())}")
+    return _span(start, " ".join(scenario))
 
 
-def processes(folder: Path) -> dict[str, str]:
-    """Name -> address of what shows metrics in the scenario's home."""
+def beside(server: Prometheus, home: Path, words: str) -> Span:
+    """Tells Prometheus which processes are in a home, until it is removed."""
+    start = time.time()
+    while home.is_dir():
+        server.targets(processes([home]))
+        time.sleep(LOOK_EVERY_S)
+    return _span(start, words)
+
+
+def _span(start: float, words: str) -> Span:
+    return Span(start=start, end=time.time(), words=f"{words}, {time.strftime('%Y-%m-%d', time.gmtime())}")
+
+
+def processes(homes: Iterable[Path]) -> dict[str, str]:
+    """Name -> address of what shows metrics in these homes."""
     found = {
         name: doors.get("health") or doors.get("metrics", "")
-        for home in folder.glob("glioserve-load-*/home")
+        for home in homes
         for name, doors in read_endpoints(Home(home)).items()
     }
     return {name: address for name, address in found.items() if address}
