@@ -1,4 +1,4 @@
-"""Opens the blob store that a setting names: `local`, `s3://bucket[/prefix]`, `tmpfs:///directory` (theatre only)."""
+"""Opens the blob stores that settings name: the ward's `local` and `s3://bucket[/prefix]`, the theatre's `tmpfs:///dir`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Writes:
 
 
 def open_blobs(setting: str, home: Home, environ: Mapping[str, str], writes: Writes | None = None) -> BlobStore:
-    """The blob store of this process.
+    """The ward's blob store, which is durable.
 
     Raises SettingsError on a setting that names none; Transient where an object store does not answer; Permanent
     where it does not keep what GlioServe builds on.
@@ -40,13 +40,11 @@ def open_blobs(setting: str, home: Home, environ: Mapping[str, str], writes: Wri
     passed = writes or Writes()
     if setting == "local":
         return LocalBlobStore(home.blobs, passed.before, passed.after)
-    if setting.startswith(TMPFS_SCHEME):
-        return open_sessions(setting, environ)
     if setting.startswith(S3_SCHEME):
         return _open_s3(setting, home, environ, passed)
-    raise SettingsError(
-        f"GLIOSERVE_BLOBS: {setting!r} is neither `local`, `s3://bucket[/prefix]` nor `tmpfs:///directory`"
-    )
+    if setting.startswith(TMPFS_SCHEME):  # rule 1: what the ward acknowledges is durable
+        raise SettingsError(f"GLIOSERVE_BLOBS: {setting!r} is for the theatre's processes alone")
+    raise SettingsError(f"GLIOSERVE_BLOBS: {setting!r} is neither `local` nor `s3://bucket[/prefix]`")
 
 
 def open_sessions(setting: str, environ: Mapping[str, str]) -> BoundedBlobStore:

@@ -11,7 +11,7 @@ import pytest
 
 from services.core.contracts.events import BlobRef
 from services.core.runtime.home import Home
-from services.core.storage.factory import open_blobs
+from services.core.storage.factory import TMPFS_SCHEME, open_blobs, open_sessions
 from services.core.storage.port import BlobStore
 from services.core.storage.s3_client import Place
 from tests.servers import s3
@@ -28,6 +28,8 @@ class Site:
     server: s3.S3Server | None = None
 
     def open(self) -> BlobStore:
+        if self.setting.startswith(TMPFS_SCHEME):
+            return open_sessions(self.setting, self.environ)
         return open_blobs(self.setting, self.home, self.environ)
 
     def damage(self, store: BlobStore, ref: BlobRef) -> None:

@@ -8,8 +8,7 @@ import pytest
 
 from services.core.runtime.home import Home
 from services.core.runtime.settings import SettingsError, load_shared
-from services.core.storage.bounded import BoundedBlobStore
-from services.core.storage.factory import open_blobs
+from services.core.storage.factory import open_blobs, open_sessions
 from services.core.storage.local import LocalBlobStore
 from services.core.storage.settings import S3Settings
 
@@ -23,11 +22,16 @@ def test_without_a_setting_blobs_lie_below_the_home(tmp_path: Path) -> None:
     assert any((tmp_path / "blobs" / "derived").rglob("*"))
 
 
-def test_a_tmpfs_setting_opens_the_bounded_store_with_its_budgets(tmp_path: Path) -> None:
+def test_the_theatre_has_a_bounded_store_with_its_budgets(tmp_path: Path) -> None:
     environ = {"GLIOSERVE_TMPFS__TOTAL_BYTES": "8192", "GLIOSERVE_TMPFS__SESSION_BYTES": "4096"}
-    store = open_blobs(f"tmpfs://{tmp_path}/theatre", Home(tmp_path / "home"), environ)
-    assert isinstance(store, BoundedBlobStore)
-    assert store.free_bytes() == 8192
+    assert open_sessions(f"tmpfs://{tmp_path}/theatre", environ).free_bytes() == 8192
+
+
+def test_the_ward_never_gets_a_store_that_is_not_durable(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="theatre"):
+        open_blobs(f"tmpfs://{tmp_path}/theatre", Home(tmp_path), {})
+    with pytest.raises(SettingsError, match="GLIOSERVE_BLOBS"):
+        open_sessions("tmpfs://relative", {})
 
 
 @pytest.mark.parametrize(
@@ -41,7 +45,7 @@ def test_a_setting_that_names_no_store_is_refused(setting: str, tmp_path: Path) 
 def test_a_directory_that_cannot_be_made_is_a_wrong_setting(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="GLIOSERVE_BLOBS"):
-        open_blobs(f"tmpfs://{tmp_path}/file/theatre", Home(tmp_path), {})
+        open_sessions(f"tmpfs://{tmp_path}/file/theatre", {})
 
 
 @pytest.mark.parametrize(
