@@ -141,13 +141,15 @@ def _voxels(slot: Modality, spec: Spec, brain: NDArray[np.uint8]) -> Array:
 class IntensityNetwork:
     """The inference port with both models as plain arithmetic: FLAIR argues for oedema, T1c for enhancement.
 
-    `strength` scales all evidence; `calls` keeps model, lane and deadline of each call.
+    `strength` scales all evidence; `calls` keeps model, lane and deadline of each call, `interruptible` the lanes of
+    those that came with a pulse.
     """
 
     strength: float = 20.0
     refined_vacuity: int = 10
     markers: tuple[float, float] = (0.0, 0.0)
     calls: list[tuple[str, Lane, float]] = field(default_factory=list)
+    interruptible: set[Lane] = field(default_factory=set)
 
     def infer(
         self,
@@ -162,6 +164,8 @@ class IntensityNetwork:
     ) -> Mapping[str, Array]:
         assert version == "1"
         self.calls.append((model, priority, deadline_s))
+        if pulse is not None:
+            self.interruptible.add(priority)
         answer = self._coarse(inputs) if model == "fusion_coarse" else self._fine(inputs)
         return {name: answer[name] for name in outputs}
 

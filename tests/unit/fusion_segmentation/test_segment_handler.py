@@ -290,3 +290,42 @@ def test_an_answer_that_is_no_evidence_is_not_used(world: World) -> None:
     with pytest.raises(Permanent) as caught:
         world.run(request(world.prepare()))
     assert caught.value.code == "MODEL_OUTPUT_INVALID"
+
+
+def test_a_coarse_run_shows_its_mask_as_the_network_saw_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    coarse = world.segment(world.prepare(), step=SegmentStep.COARSE)
+    small, large = (world.voxels(coarse, name) for name in ("mask/coarse", "mask/canonical"))
+    assert small.shape == (80, 96, 80)
+    assert set(np.unique(small)) == set(np.unique(large))
+    assert (small > 0).sum() * 8 == pytest.approx((large > 0).sum(), rel=0.1)
+    assert world.voxels(coarse, "vacuity/coarse").max() == 51  # K / S with evidence of 20: 5 / 25 of 255
+    volume = decode_volume(world.blobs.read(coarse.outputs["mask/coarse"]))
+    np.testing.assert_allclose(volume.grid.spacing, 2.0)
+
+
+def test_what_is_not_believed_at_1_mm_is_not_shown_at_2_mm(tmp_path: Path) -> None:
+    world = World(tmp_path, settings=FusionSettings(sure_enhancement=1.0))
+    coarse = world.segment(world.prepare(), step=SegmentStep.COARSE)
+    assert 3 not in world.voxels(coarse, "mask/coarse")
+    nothing = World(tmp_path / "strict", settings=FusionSettings(min_lesion_voxels=10**7))
+    assert not nothing.voxels(nothing.segment(nothing.prepare(), step=SegmentStep.COARSE), "mask/coarse").any()
+
+
+def test_without_native_outputs_volumes_are_those_of_the_canonical_mask(tmp_path: Path) -> None:
+    world = World(tmp_path, settings=FusionSettings(native_outputs=False))
+    manifest = world.segment(world.prepare())
+    assert set(manifest.outputs) == {"mask/canonical", "vacuity/canonical"}
+    facts = from_document(SegmentFacts, manifest.facts)
+    assert facts.volumes_ml["WT"] == pytest.approx((world.voxels(manifest, "mask/canonical") > 0).sum() / 1000)
+    assert facts.centroid_ras_mm is not None
+    with_native = World(tmp_path, settings=FusionSettings())
+    assert with_native.segment(with_native.prepare()).run_id != manifest.run_id
+
+
+def test_only_the_theatre_interrupts_a_call_of_triton(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    handler = SegmentHandler(world.blobs, world.network, world.settings)
+    for lane in (Lane.ROUTINE, Lane.STAT, Lane.THEATRE):
+        handler.handle(replace(request(world.prepare()), lane=lane), lambda: None)
+    assert world.network.interruptible == {Lane.THEATRE}
