@@ -13,6 +13,8 @@ _GEOMETRY = frozenset(
     }
 )  # fmt: skip
 _KEPT = frozenset({"REGISTRATION_FAILED", "OTHER_PATIENT", "MODALITY_UNKNOWN", "SERIES_UNREADABLE"})
+_UNNAMED = frozenset({"NO_USABLE_SEQUENCE", "NOT_USED"})
+"""Of a single series: its headers name no sequence that the networks know."""
 _STORE = frozenset({"SESSION_STORE_FULL", "SESSION_OVER"})
 _ADVICE = {
     "GEOMETRY_MISMATCH": "Send one whole volume of the head, as the scanner reconstructs it.",
@@ -27,5 +29,9 @@ def theatre_refusal(code: str, message: str, advice: str = "") -> Refused:
     """GEOMETRY_MISMATCH, REGISTRATION_FAILED, OTHER_PATIENT, MODALITY_UNKNOWN, or SERIES_UNREADABLE for the rest."""
     if code in _STORE:
         return Refused(code, message, advice)
-    known = code if code in _KEPT else "GEOMETRY_MISMATCH" if code in _GEOMETRY else "SERIES_UNREADABLE"
+    known = code if code in _KEPT else "SERIES_UNREADABLE"
+    if code in _GEOMETRY:
+        known = "GEOMETRY_MISMATCH"
+    elif code in _UNNAMED:
+        known = "MODALITY_UNKNOWN"
     return Refused(known, message, advice or _ADVICE[known])

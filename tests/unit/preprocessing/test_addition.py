@@ -172,6 +172,7 @@ def test_blocks_of_voxels_become_their_means_at_their_middle() -> None:
         ("MISSING_SLICES", "GEOMETRY_MISMATCH"),
         ("IMPLAUSIBLE_SPACING", "GEOMETRY_MISMATCH"),
         ("NIFTI_TRUNCATED", "SERIES_UNREADABLE"),
+        ("NO_USABLE_SEQUENCE", "MODALITY_UNKNOWN"),
         ("OTHER_PATIENT", "OTHER_PATIENT"),
         ("SESSION_STORE_FULL", "SESSION_STORE_FULL"),
     ],
