@@ -208,6 +208,11 @@ def test_pods_spread_over_hosts_and_the_theatre_goes_first() -> None:
             "kubernetes.io/hostname": "DoNotSchedule" if hard else "ScheduleAnyway",
         }
         assert ("priorityClassName" in pod) == workload["metadata"]["name"].endswith("-theatre")
+    made = of_kind(objects("production"), "PriorityClass")[0]["metadata"]["name"]
+    assert made == "imaging-hospital-glioserve-theatre"  # of the whole cluster: releases elsewhere have their own
+    assert [
+        w["spec"]["template"]["spec"].get("priorityClassName") for w in of_kind(objects("production"), "Deployment")
+    ].count(made) == 1
 
 
 def test_models_are_checked_before_anything_that_reads_them_starts() -> None:

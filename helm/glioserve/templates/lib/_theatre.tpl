@@ -48,7 +48,12 @@ shm: {{ $shm }}
 home: 2048
 grace: {{ add 90 (int $theatre.drainSeconds) (int .Values.triton.drainSeconds) }}
 gpu: {{ $mode }}
-priorityClass: {{ default (include "glioserve.fullname" (dict "root" . "component" "theatre")) $theatre.priorityClass.name }}
+priorityClass: {{ include "glioserve.theatrePriority" . }}
+{{- end }}
+
+{{/* Classes belong to the whole cluster: the name tells releases of several namespaces apart. */}}
+{{- define "glioserve.theatrePriority" -}}
+{{- default (printf "%s-%s" .Release.Namespace (include "glioserve.fullname" (dict "root" . "component" "theatre")) | trunc 63) .Values.theatre.priorityClass.name -}}
 {{- end }}
 
 {{/* A token names the pod's own address: the Service would lead a client that comes back to another pod. */}}
