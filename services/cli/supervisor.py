@@ -183,10 +183,12 @@ class Supervisor:
         return self._home.logs / f"{name}.{'log' if name == TRITON else 'jsonl'}"
 
 
-def everything(*, theatre: bool) -> tuple[str, ...]:
-    """All services of one machine; without the theatre where it is not wanted or the memory is too small for it."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return SERVICES if theatre and memory >= THEATRE_MEMORY else WARD
+def everything(*, theatre: bool, memory: int | None = None) -> tuple[str, ...]:
+    """All services of one machine; without the theatre where it is not wanted or `memory` (bytes; None: the machine's)
+    is too small for it.
+    """
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if memory is None else memory
+    return SERVICES if theatre and size >= THEATRE_MEMORY else WARD
 
 
 def _wave(name: str) -> int:
