@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from services.core.contracts.enums import Modality
 from services.core.imaging.canonical import canonical_grid
-from services.core.imaging.labels import REGIONS, region_mask, volumes_ml
+from services.core.imaging.labels import REGIONS, Label, region_mask, volumes_ml
 from services.evaluation.baseline import thresholded
 from services.evaluation.calibration import binned, near, wrong_among_uncertain
 from services.evaluation.instances import instance_scores
 from services.evaluation.lesions import lesion_scores
-from services.evaluation.metrics import region_dices, sensitivity, specificity, volume_bias
+from services.evaluation.metrics import dice, region_dices, sensitivity, specificity, volume_bias
 from services.evaluation.served import Answer, ServedModels
 from services.evaluation.surfaces import surface_scores
 from services.evaluation.thinning import FULL, Case, with_only
@@ -93,6 +93,7 @@ def _closely(answer: Answer, case: Case) -> Row:
     truth = case.labels
     masks = {name: (region_mask(answer.labels, name), region_mask(truth, name)) for name in REGIONS}
     return {
+        "cavity": dice(answer.labels == Label.RC, truth == Label.RC),
         "surfaces": {name: surface_scores(*pair) for name, pair in masks.items()},
         "lesions": {name: asdict(lesion_scores(*pair)) for name, pair in masks.items()},
         "instances": {name: asdict(instance_scores(*pair)) for name, pair in masks.items()},

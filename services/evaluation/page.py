@@ -49,6 +49,7 @@ def page(
         parts += ["<h2>The five worst</h2>", *_worst(report["phantoms"]["worst"], pictures or {})]
     if "operated" in report:
         parts += ["<h2>After a resection</h2>", _dice_table({"operated phantoms": report["operated"]})]
+        parts.append(f"<p>Dice of the cavity: {report['operated']['cavity']:.2f}</p>")
     if "synthetic" in report:
         parts += ["<h2>Domain-randomised cases</h2>", _dice_table(report["synthetic"]["protocols"])]
     if "healthy" in report:

@@ -30,7 +30,8 @@ def summarised(folder: Path, origin: Origin) -> Row:
     if found["phantoms"]:
         report["phantoms"] = tumours(found["phantoms"])
     if found["operated"]:
-        report["operated"] = _dices(found["operated"])
+        cavity = float(np.mean([row["cavity"] for row in found["operated"]]))
+        report["operated"] = {**_dices(found["operated"]), "cavity": cavity}
     if found["synthetic"]:
         report["synthetic"] = {**_dices(found["synthetic"]), "protocols": _protocols(found["synthetic"])}
     if found["healthy"]:

@@ -96,6 +96,18 @@ def test_other_networks_settings_or_phantoms_are_measured_anew_and_reported_apar
     assert summarised(tmp_path, other)["healthy"]["cases"] == 1
 
 
+def test_the_cavity_after_a_resection_has_a_figure_of_its_own(tmp_path: Path) -> None:
+    resumed(
+        tmp_path / "operated.jsonl",
+        range(2),
+        ORIGIN,
+        lambda n: {"protocols": {FULL: {"dice": dict.fromkeys(REGIONS, 0.5)}}, "cavity": 0.6 + 0.2 * n},
+    )
+    report = summarised(tmp_path, ORIGIN)
+    assert report["operated"]["cavity"] == pytest.approx(0.7)
+    assert "Dice of the cavity: 0.70" in page(report, bars(report), "today")
+
+
 def test_whether_networks_are_held_changes_no_figure_and_a_rule_of_masks_does() -> None:
     usual = settings_digest(FusionSettings())
     assert settings_digest(FusionSettings(held_models="")) == usual
