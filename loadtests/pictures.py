@@ -137,8 +137,8 @@ def draw(document: Mapping[str, Any], server: Prometheus, span: Span, target: Pa
         ]
         _panel(place, panel, found, span)
     figure.suptitle(
-        f"{document['title']}\n{span.words}, every {SCRAPE_S} s. Read by a real Prometheus, drawn by matplotlib: no "
-        f"screenshot of Grafana. {document['description']}",
+        f"{document['title']}\n{span.words}, every {SCRAPE_S} s\n"
+        f"Read by a real Prometheus, drawn by matplotlib: no screenshot of Grafana. {document['description']}",
         fontsize=13,
     )
     figure.savefig(target, dpi=75)
