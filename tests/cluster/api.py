@@ -16,7 +16,7 @@ from tests.cluster.programs import Programs
 
 Json = dict[str, Any]
 T = TypeVar("T")
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0  # a machine with other work
 POLL_S = 0.25
 
 
@@ -83,10 +83,18 @@ class Api:
         return done.stdout
 
 
-def wait(condition: Callable[[], T | None], what: str, within_s: float = PATIENCE_S) -> T:
+def wait(condition: Callable[[], T | None], what: str | Callable[[], str], within_s: float = PATIENCE_S) -> T:
     """Asks until the answer is true and gives it. Fails with `what` when it does not come."""
     deadline = time.monotonic() + within_s
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {within_s:.0f} s: {what}"
+        late = time.monotonic() > deadline
+        assert not late, f"not within {within_s:.0f} s: {what if isinstance(what, str) else what()}"
         time.sleep(POLL_S)  # between questions; the API server shares the machine
     return value
+
+
+def is_ready(pod: Json) -> bool:
+    """Whether a pod is ready and stays."""
+    conditions: list[dict[str, Any]] = pod["status"].get("conditions", [])
+    ready = any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]

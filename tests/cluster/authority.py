@@ -42,7 +42,7 @@ class Authority:
     def key(self, name: str) -> Path:
         """A key without a certificate, for service accounts' tokens."""
         path = self._folder / f"{name}.key"
-        _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path)
+        _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", path)  # PKCS 8 is not understood
         return path
 
     def kubeconfig(self, address: str, user: KeyPair) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.cluster.api import Api, Json
+from tests.cluster.api import Api, Json, is_ready, wait
 from tests.cluster.programs import ROOT
 
 CHART = ROOT / "helm" / "glioserve"
@@ -34,7 +34,7 @@ class Release:
     kafka: str
 
     def install(self) -> str:
-        """Makes the namespace and its secrets, installs, waits until every deployment is available."""
+        """Makes the namespace and its secrets, installs, waits until every pod is ready."""
         labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
         self.api.post("/api/v1/namespaces", namespace).raise_for_status()
@@ -47,7 +47,22 @@ class Release:
                 "stringData": data,
             }
             self.api.post(f"/api/v1/namespaces/{NAMESPACE}/secrets", secret).raise_for_status()
-        return self._helm("install", "--wait", "--timeout", "120s")
+        said = self._helm("install")
+        wait(lambda: not self.unready(), lambda: f"every pod is ready, but {self.unready()}")
+        return said
+
+    def unready(self) -> list[str]:
+        """What still lacks something: deployments without enough pods, and pods that are not ready with the reason."""
+        missing = [
+            f"{item['metadata']['name']} has no pods"
+            for item in self.api.items(self.path("deployments", "apis/apps/v1"))
+            if not item.get("status", {}).get("replicas")
+        ]
+        return missing + [
+            f"{pod['metadata']['name']}: {pod['status'].get('conditions') or pod['status']}"
+            for pod in self.pods()
+            if not is_ready(pod)
+        ]
 
     def manifest(self) -> str:
         """All objects of the release as YAML."""

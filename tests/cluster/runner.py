@@ -10,13 +10,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import httpx
 import psutil
 
 from services.core.runtime.home import Home
-from tests.cluster.api import Json
+from tests.cluster.api import Json, is_ready
 from tests.cluster.plane import free_ports
 from tests.cluster.programs import Program
 
@@ -107,13 +106,6 @@ class StageRunner:
         program.start()
         self.running[name] = program
         self.tell(f"pod {name} is ready: process {program.pid} started")
-
-
-def is_ready(pod: Json) -> bool:
-    """Whether a pod is ready and stays."""
-    conditions: list[dict[str, Any]] = pod["status"].get("conditions", [])
-    ready = any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
-    return ready and "deletionTimestamp" not in pod["metadata"]
 
 
 def stated(pod: Json, service: str) -> dict[str, str]:

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.api import Api, Json, wait
+from tests.cluster.api import Api, Json, is_ready, wait
 from tests.cluster.plane import NODES
 from tests.cluster.release import NAMESPACE, Release
-from tests.cluster.runner import is_ready
 
 pytestmark = pytest.mark.cluster
 

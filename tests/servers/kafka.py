@@ -181,8 +181,7 @@ class KafkaBroker:
                 f"{self._libs.absolute()}/*",
                 "kafka.tools.StorageTool",
                 "format",
-                "-t",
-                cluster,
+                f"--cluster-id={cluster}",  # one word: an id may begin with a dash
                 "-c",
                 str(self._properties.absolute()),
             ],

@@ -53,7 +53,9 @@ func run(command *cobra.Command) {
 }
 
 // runKwok does what kwok's own main does; its command needs a context that carries a logger and the configuration.
+// Cobra would hand it the process-wide flags of Kubernetes too, whose --version is not its own.
 func runKwok() {
+	pflag.CommandLine = pflag.NewFlagSet("kwok", pflag.ContinueOnError)
 	flags := pflag.NewFlagSet("global", pflag.ContinueOnError)
 	flags.ParseErrorsAllowlist.UnknownFlags = true
 	flags.Usage = func() {}
