@@ -43,7 +43,9 @@ log_destination = stderr
 def programs() -> Path | None:
     """The folder with initdb and postgres, or None."""
     found = shutil.which("initdb")
-    folders = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    folders = (
+        [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    )
     return next((folder for folder in folders if (folder / "postgres").exists()), None)
 
 
