@@ -68,7 +68,7 @@ class FusionSettings(ServiceSettings):
         json_schema_extra=_RESULT,
     )
     held_models: str = Field(
-        default="sha256:c6e17a3010df1c854c5366ea37359aadbd8f78c1475125e99d8822d6334c966b",
+        default="sha256:1129b24d17a6e3ed6342557f11f28cf36b61c4554066842f0d47ca58d3aed1bb",
         description="Digests of networks below their release bar (model cards): every mask of theirs asks for review.",
         json_schema_extra=_RESULT,
     )

@@ -28,6 +28,7 @@ from services.learning.store import load_state, widened
 
 TOLERANCE = 1e-3
 OPSET = 18
+_CLASS_AXIS = {"evidence": 1, "markers": 2}
 _SMALL = 64  # tensors below this many values stay FP32
 
 
@@ -163,8 +164,8 @@ def run_openvino(path: Path, inputs: Mapping[str, Tensor]) -> list[NDArray[Any]]
 
 
 def largest_difference(expected: Mapping[str, NDArray[Any]], given: list[NDArray[Any]]) -> float:
-    """The worst output: evidence as probability alpha / S, labels as share of voxels that differ, the vacuity beyond
-    one step of its rounding, the rest as it is.
+    """The worst output: evidence (of labels, of markers) as probability alpha / S, labels as share of voxels that
+    differ, the vacuity beyond one step of its rounding, the rest as it is.
     """
     return max(_difference(name, a, b) for (name, a), b in zip(expected.items(), given, strict=True))
 
@@ -175,8 +176,8 @@ def _difference(name: str, expected: NDArray[Any], given: NDArray[Any]) -> float
         return float((a != b).mean())
     if name == "vacuity":
         return max(float(np.abs(a - b).max()) - 1.0, 0.0) / 255.0
-    if name == "evidence":
-        a, b = ((x + 1.0) / (x + 1.0).sum(axis=1, keepdims=True) for x in (a, b))
+    if name in _CLASS_AXIS:
+        a, b = ((x + 1.0) / (x + 1.0).sum(axis=_CLASS_AXIS[name], keepdims=True) for x in (a, b))
     return float(np.abs(a - b).max())
 
 

@@ -16,6 +16,7 @@ from services.learning.export import (  # noqa: E402
     Exported,
     coarse_exported,
     fine_exported,
+    largest_difference,
     release,
     run_onnxruntime,
     write_onnx,
@@ -64,6 +65,13 @@ def test_a_release_agrees_with_torch_keeps_the_contract_and_half_precision(
     assert sum(int(np.prod(t.dims)) for t in stored) < 2000
     assert b"site-packages" not in path.read_bytes()
     assert name in json.loads((tmp_path / "manifest.json").read_text())["models"]
+
+
+def test_evidence_is_compared_as_probability_of_labels_and_of_markers_alike() -> None:
+    for name, shape in (("evidence", (1, 5, 2, 2, 2)), ("markers", (1, 8, 2))):
+        much = np.full(shape, 500.0)
+        assert largest_difference({name: much}, [much * 1.0001]) < 1e-6
+        assert largest_difference({name: np.zeros(shape)}, [np.eye(1, much.size).reshape(shape)]) > 0.1
 
 
 def test_a_release_that_differs_from_torch_leaves_the_served_file_alone(
