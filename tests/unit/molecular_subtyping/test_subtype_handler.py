@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class World:
     """The stage over a real blob store."""
 
     def __init__(self, home: Path) -> None:
+        self.calibration = shipped_calibration()
         self.blobs = LocalBlobStore(home / "blobs")
         self.ports = RunPorts(
             blobs=self.blobs,
@@ -54,7 +56,7 @@ class World:
             inputs=inputs,
             requested_at=datetime(2026, 1, 1, tzinfo=UTC),
         )
-        handler = SubtypeHandler(self.blobs, shipped_calibration(), settings or SubtypeSettings())
+        handler = SubtypeHandler(self.blobs, self.calibration, settings or SubtypeSettings())
         outcome = run(handler, asked, self.ports, lambda: None)
         assert outcome.manifest is not None
         return read_manifest(self.blobs, outcome.manifest)
@@ -77,9 +79,8 @@ def test_no_evidence_abstains_on_every_marker(world: World) -> None:
     manifest = world.subtype(Segmented())
     assert set(decisions(manifest).values()) == {Decision.ABSTAINED}
     assert list(decisions(manifest)) == list(Marker)
-    assert {fact.probability for fact in facts_of(manifest).markers} == {0.5}
     assert facts_of(manifest).who_2021 == NOTHING_DECIDED
-    assert facts_of(manifest).calibration_version == "uncalibrated-0"
+    assert facts_of(manifest).calibration_version == shipped_calibration().version
     assert manifest.completeness is Completeness.COMPLETE
 
 
@@ -101,10 +102,16 @@ def test_strong_evidence_is_worded_as_a_suggestion(world: World) -> None:
 
 def test_mgmt_is_decided_only_where_a_setting_says_so(world: World) -> None:
     what = Segmented(evidence={Marker.MGMT: (0.0, 500.0)})
+    world.calibration = replace(world.calibration, markers={Marker.MGMT: Scaling(temperature=1.0, bias=0.0)})
     assert decisions(world.subtype(what))["mgmt"] is Decision.ABSTAINED
     allowed = world.subtype(what, SubtypeSettings(decide_mgmt=True))
     assert decisions(allowed)["mgmt"] is Decision.POSITIVE
     assert facts_of(allowed).who_2021 == NOTHING_DECIDED  # methylation defines no type
+
+
+def test_the_shipped_calibration_takes_no_evidence_on_mgmt_for_more_than_noise(world: World) -> None:
+    what = Segmented(evidence={Marker.MGMT: (0.0, 20.0)})
+    assert decisions(world.subtype(what, SubtypeSettings(decide_mgmt=True)))["mgmt"] is Decision.ABSTAINED
 
 
 def test_without_a_tumour_nothing_is_available(world: World) -> None:
