@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import gevent
 import requests
-from locust import HttpUser, User, events, task
+from locust import HttpUser, TaskSet, User, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
@@ -104,12 +104,23 @@ class Theatre(User):
 
         options: Any = self.environment.parsed_options
         for row in perform(options.operation):
+            seconds = row.get("last_word_s") or row["ended"] - row["began"]
             self.environment.events.request.fire(
                 request_type="gRPC", name=f"Session {row['event']}", response_length=0, exception=None,
-                response_time=1000 * row.get("final_s", row.get("ended", 0.0) - row.get("began", 0.0)),
+                response_time=1000 * seconds,
             )  # fmt: skip
             _write(options.events, row)
         _quit(self.environment)
+
+
+@events.user_error.add_listener  # type: ignore[untyped-decorator]
+def _broken(user_instance: User | TaskSet, **_: object) -> None:
+    """A task that fails would be begun again: a plan that was half sent must not be sent twice."""
+    user = user_instance.user if isinstance(user_instance, TaskSet) else user_instance
+    environment = user.environment
+    environment.process_exit_code = 1
+    if environment.runner is not None:
+        gevent.spawn(environment.runner.quit)
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]

@@ -80,7 +80,7 @@ def test_an_operation_runs_under_locust_and_scores_its_masks(tmp_path: Path) -> 
     file = _image(tmp_path)
     moves = [
         Move(series=name, path=str(file), modality="t1c", anatomy_changed=False, truth=str(file))
-        for name in ("good", "good-2")
+        for name in ("good", "late", "bad")
     ]
     with _theatre() as address:
         plan = Operation(address=address, study="", moves=moves, pause_s=0.1).write(tmp_path / "operation.json")
@@ -90,9 +90,24 @@ def test_an_operation_runs_under_locust_and_scores_its_masks(tmp_path: Path) -> 
             rows = generator.events()
         finally:
             generator.stop()
-    assert [row["event"] for row in rows] == ["session", "series", "series", "session-end"]
+    assert [row["event"] for row in rows] == ["session", *["series"] * 3, "session-end"]
+    assert [row["word"] for row in rows[1:4]] == ["complete", "degraded", "refused"]
     assert rows[1]["dice"] == {"WT": 1.0, "TC": 1.0, "ET": 1.0}
     assert rows[1]["names_its_series"]
+
+
+def test_an_operation_that_breaks_ends_the_generator_and_is_not_begun_again(tmp_path: Path) -> None:
+    file = _image(tmp_path)
+    moves = [Move(series="break", path=str(file), modality="t1c", anatomy_changed=False, truth=str(file))]
+    with _theatre() as address:
+        plan = Operation(address=address, study="", moves=moves).write(tmp_path / "operation.json")
+        generator = Generator(tmp_path / "load", "Theatre", ["--operation", str(plan)], "http://-")
+        try:
+            with pytest.raises(RuntimeError, match="generator ended"):
+                until(lambda: not generator.running(), WITHIN_S, lambda: f"{generator.events()}")
+        finally:
+            generator.stop()
+        assert [row["event"] for row in generator.events()] == ["session"]
 
 
 @contextmanager
