@@ -17,6 +17,7 @@ from tests.cluster.authority import Authority
 from tests.cluster.programs import Program, Programs
 
 NODES = ("node-1", "node-2", "node-3")
+_ROOM = {"cpu": "32", "memory": "128Gi", "ephemeral-storage": "500Gi", "pods": "110"}
 _NOWHERE = "192.0.2.1"  # RFC 5737: told to nobody, since no endpoints are written
 _SYNC = ("--horizontal-pod-autoscaler-sync-period=2s", "--horizontal-pod-autoscaler-downscale-stabilization=10s")
 
@@ -137,7 +138,12 @@ def _start_nodes(plane: Plane, port: int) -> None:
     )  # fmt: skip
     for name in NODES:
         labels = {"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": name, "kubernetes.io/os": "linux"}
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
+        node = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": name, "labels": labels},
+            "status": {"capacity": _ROOM, "allocatable": _ROOM},
+        }
         plane.admin.post("/api/v1/nodes", node).raise_for_status()
 
 
