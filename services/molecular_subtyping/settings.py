@@ -15,7 +15,7 @@ class SubtypeSettings(ServiceSettings):
     """When the stage says something about a marker, and when it rather says nothing."""
 
     max_vacuity: float = Field(
-        default=0.3,
+        default=0.5,  # of 90 held-out phantoms as many right among the answered as with 0.3, and more answered
         ge=0,
         le=1,
         description="A marker whose evidence leaves more than this unknown is not decided.",
