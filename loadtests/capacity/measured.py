@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loadtests.figures import Row
@@ -92,3 +92,10 @@ def read(steady: Path, theatre: Path | None) -> Measured:
         demand=document["cpu"]["cores_of_the_home"] * document["load"]["seconds"] / inside,
         source=steady.name if theatre is None else f"{steady.name}, {theatre.name}",
     )
+
+
+def with_means(measured: Measured, means: Mapping[str, float], source: str) -> Measured:
+    """Other means for some stages (`triton` for Triton's part of a segmentation), the shapes of the histograms kept."""
+    stages = {name: replace(times, mean=means.get(name, times.mean)) for name, times in measured.stages.items()}
+    triton = min(means.get("triton", measured.triton_s), stages["segment"].mean)
+    return replace(measured, stages=stages, triton_s=triton, source=f"{source}; shapes: {measured.source}")

@@ -10,7 +10,7 @@ import yaml
 
 from loadtests.capacity.chart import VALUES, Chart, Rule, read_chart
 from loadtests.capacity.demand import DAY_S, Hospital, Session, Study, sessions, studies
-from loadtests.capacity.measured import STAGES, Measured, Times
+from loadtests.capacity.measured import STAGES, Measured, Times, with_means
 from loadtests.capacity.rooms import Rooms
 from loadtests.capacity.study import check, day, one_machine, picked
 from loadtests.capacity.ward import Ward
@@ -26,6 +26,13 @@ def test_drawn_times_have_the_mean_that_was_measured() -> None:
     assert sum(drawn) / len(drawn) == pytest.approx(2.0, rel=0.05)
     with pytest.raises(ValueError, match="nothing was measured"):
         Times.of([])
+
+
+def test_means_from_elsewhere_keep_the_shapes_and_name_their_source() -> None:
+    found = with_means(_measured(), {"prepare": 5.0, "triton": 9.0}, "a quiet machine")
+    assert (found.stages["prepare"].mean, found.stages["report"].mean) == (5.0, 1.0)
+    assert found.triton_s == 1.0  # never more than the segmentation it is a part of
+    assert found.source.startswith("a quiet machine")
 
 
 def test_the_rules_are_those_of_the_chart() -> None:
