@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helm.observability.panel import Dashboard, Panel, Row, count, level, quantile, rate
+from helm.observability.panel import Dashboard, Panel, Row, level, quantile, rate, total
 from services.core.contracts.enums import Lane
 
 LANE = 'lane=~"$lane"'
@@ -17,8 +17,8 @@ STUDIES = Row(
             says="Current versions, as the gateway counts them.",
         ),
         Panel(
-            title="Uploads by door and end",
-            queries=[(count("glioserve_uploads_total", "door, result"), "{{door}} {{result}}")],
+            title="Uploads since the start, by door and end",
+            queries=[(total("glioserve_uploads_total", "door, result"), "{{door}} {{result}}")],
         ),
         Panel(title="Bytes received", queries=[(rate("glioserve_intake_bytes_total", "door"), "{{door}}")], unit="Bps"),
     ],
@@ -38,8 +38,8 @@ STAGES = Row(
             unit="s",
         ),
         Panel(
-            title="Outcomes by status",
-            queries=[(count("glioserve_outcomes_total", "lane, status", LANE), "{{lane}} {{status}}")],
+            title="Outcomes since the start, by status",
+            queries=[(total("glioserve_outcomes_total", "lane, status", LANE), "{{lane}} {{status}}")],
             stacked=True,
         ),
     ],
@@ -69,10 +69,10 @@ FAILING = Row(
     title="What fails",
     panels=[
         Panel(
-            title="Retries and dead letters",
+            title="Retries and dead letters since the start",
             queries=[
-                (count("glioserve_retries_total", "stage, lane", LANE), "retry {{stage}} {{lane}}"),
-                (count("glioserve_dead_letters_total", "code"), "dead {{code}}"),
+                (total("glioserve_retries_total", "stage, lane", LANE), "retry {{stage}} {{lane}}"),
+                (total("glioserve_dead_letters_total", "code"), "dead {{code}}"),
             ],
         ),
         Panel(

@@ -65,6 +65,11 @@ def count(metric: str, by: str, *matchers: str) -> str:
     return f"sum by ({by}) (increase({metric}{{{','.join((HERE, *matchers))}}}[$__rate_interval]))"
 
 
+def total(metric: str, by: str, *matchers: str) -> str:
+    """Events since the processes started: for those so rare that the first of each kind must be seen."""
+    return level(metric, by, *matchers)
+
+
 def level(metric: str, by: str, *matchers: str, how: str = "sum") -> str:
     """A gauge, by labels."""
     return f"{how} by ({by}) ({metric}{{{','.join((HERE, *matchers))}}})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helm.observability.panel import Dashboard, Panel, Row, count, level, quantile, rate
+from helm.observability.panel import Dashboard, Panel, Row, count, level, quantile, rate, total
 
 ROOM_ONLY = 'container="navigation"'
 MASKS, POSES = "glioserve_navigation_mask_seconds", "glioserve_pose_seconds"
@@ -30,8 +30,8 @@ SERIES = Row(
             says="No answer may take more than 30 s.",
         ),
         Panel(
-            title="Answers",
-            queries=[(count("glioserve_navigation_answers_total", "result, reason"), "{{result}} {{reason}}")],
+            title="Answers since the start",
+            queries=[(total("glioserve_navigation_answers_total", "result, reason"), "{{result}} {{reason}}")],
             stacked=True,
         ),
         Panel(
@@ -97,8 +97,8 @@ TRITON = Row(
             unit="s",
         ),
         Panel(
-            title="Failed calls",
-            queries=[(count("glioserve_triton_failures_total", "model, kind"), "{{model}} {{kind}}")],
+            title="Failed calls since the start",
+            queries=[(total("glioserve_triton_failures_total", "model, kind"), "{{model}} {{kind}}")],
             stacked=True,
         ),
         Panel(
