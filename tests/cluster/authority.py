@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _DAYS = "2"
-_SERVER = "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n"
+_SERVER = "subjectAltName=DNS:localhost,DNS:keda-metrics-apiserver.keda.svc,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n"
 _CLIENT = "extendedKeyUsage=clientAuth\n"
 
 
