@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _DAYS = "2"
-_SERVER = "subjectAltName=DNS:localhost,DNS:keda-metrics-apiserver.keda.svc,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n"
+_NAMES = "subjectAltName=DNS:localhost,DNS:keda-metrics-apiserver.keda.svc,IP:127.0.0.1"
+_SERVER = f"{_NAMES}\nextendedKeyUsage=serverAuth,clientAuth\n"
 _CLIENT = "extendedKeyUsage=clientAuth\n"
 
 
