@@ -35,8 +35,9 @@ def shipped_rules() -> tuple[Calibration, Thresholds]:
     """The calibration and thresholds that molecular_subtyping ships."""
     text = resources.files("services.molecular_subtyping").joinpath("calibration.json").read_text()
     settings = SubtypeSettings()
-    silent = frozenset() if settings.decide_mgmt else frozenset({Marker.MGMT})
-    thresholds = Thresholds(max_vacuity=settings.max_vacuity, min_distance=settings.min_distance, silent=silent)
+    thresholds = Thresholds(
+        max_vacuity=settings.max_vacuity, min_distance=settings.min_distance, silent=settings.silent
+    )
     return calibration_from(json.loads(text)), thresholds
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 
 from services.core.contracts.documents import to_document
-from services.core.contracts.enums import Completeness, Marker, Stage, Verdict
+from services.core.contracts.enums import Completeness, Stage, Verdict
 from services.core.contracts.events import StageRequest
 from services.core.contracts.facts import MarkerFacts, SegmentFacts, SubtypeFacts
 from services.core.contracts.ids import JsonValue, canonical_json
@@ -33,7 +33,7 @@ class SubtypeHandler:
         self._thresholds = Thresholds(
             max_vacuity=settings.max_vacuity,
             min_distance=settings.min_distance,
-            silent=frozenset() if settings.decide_mgmt else frozenset({Marker.MGMT}),
+            silent=settings.silent,
         )
         document: list[JsonValue] = [affects_result(settings), to_document(calibration)]
         self._settings_hash = hashlib.sha256(canonical_json(document)).hexdigest()

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from services.core.contracts.enums import Marker
 from services.core.runtime.settings import ServiceSettings
 
 _RESULT: dict[str, Any] = {"affects_result": True}
@@ -33,3 +34,14 @@ class SubtypeSettings(ServiceSettings):
         description="Decide MGMT too. Public models reach an AUC near 0.6 on it: not enough to say anything.",
         json_schema_extra=_RESULT,
     )
+    decide_h3k27m: bool = Field(
+        default=False,
+        description="Decide H3 K27M too. It is so rare in the training that the shipped networks only repeat that.",
+        json_schema_extra=_RESULT,
+    )
+
+    @property
+    def silent(self) -> frozenset[Marker]:
+        """Markers that are never decided."""
+        allowed = {Marker.MGMT: self.decide_mgmt, Marker.H3K27M: self.decide_h3k27m}
+        return frozenset(marker for marker, decided in allowed.items() if not decided)

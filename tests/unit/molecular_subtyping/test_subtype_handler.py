@@ -86,7 +86,8 @@ def test_no_evidence_abstains_on_every_marker(world: World) -> None:
 
 def test_strong_evidence_is_worded_as_a_suggestion(world: World) -> None:
     manifest = world.subtype(
-        Segmented(evidence={Marker.IDH: (0.5, 40.0), Marker.CODEL_1P19Q: (40.0, 0.5), Marker.H3K27M: (30.0, 0.0)})
+        Segmented(evidence={Marker.IDH: (0.5, 40.0), Marker.CODEL_1P19Q: (40.0, 0.5), Marker.H3K27M: (30.0, 0.0)}),
+        SubtypeSettings(decide_h3k27m=True),
     )
     assert decisions(manifest) == {
         "idh": Decision.POSITIVE,
@@ -112,6 +113,10 @@ def test_mgmt_is_decided_only_where_a_setting_says_so(world: World) -> None:
 def test_the_shipped_calibration_takes_no_evidence_on_mgmt_for_more_than_noise(world: World) -> None:
     what = Segmented(evidence={Marker.MGMT: (0.0, 20.0)})
     assert decisions(world.subtype(what, SubtypeSettings(decide_mgmt=True)))["mgmt"] is Decision.ABSTAINED
+
+
+def test_a_marker_that_is_only_known_to_be_rare_is_not_called_absent(world: World) -> None:
+    assert decisions(world.subtype(Segmented(evidence={Marker.H3K27M: (30.0, 0.0)})))["h3k27m"] is Decision.ABSTAINED
 
 
 def test_without_a_tumour_nothing_is_available(world: World) -> None:
