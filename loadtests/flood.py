@@ -6,6 +6,7 @@ first on the idle machine, then in the flood. Poses come from a client of their 
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Iterable, Sequence
@@ -82,13 +83,15 @@ class _Theatre:
         """Ends what still runs."""
         if self.generator is not None:
             self.generator.stop()
+        if self.poses is not None:
+            self.poses.__exit__(None, None, None)
 
     def pose_row(self) -> Row | None:
         """What the pose client measured."""
         if self.poses is None:
             return None
         with self.poses as client:
-            return client.result()
+            return dict(client.result())
 
 
 def flood_with_theatre(studies: Studies, minutes: float, count: int, seed: int, pose_s: float = 300.0) -> Row:
@@ -107,7 +110,10 @@ def flood_with_theatre(studies: Studies, minutes: float, count: int, seed: int, 
         site.extra.pop("busy", None)
         site.extra.update(_told(site, theatre.idle, flooded, theatre.pose_row()))
 
-    return _finished(run("flood-with-theatre", plan, minutes, before, theatre.beside, after))
+    try:
+        return _finished(run("flood-with-theatre", plan, minutes, before, theatre.beside, after))
+    finally:
+        theatre.close()
 
 
 def _operation(
@@ -167,13 +173,12 @@ def objectives(document: Row) -> Row:
     }
     rows: Row = {}
     for key, bar in BARS.items():
-        idle = _seconds(series["idle"].values(), key)
-        rows[f"P3 idle, {key.removesuffix('_s')} mask, median s"] = _row(_median(idle), bar)
-        flooded = _seconds(series["flooded"].values(), key)
-        limit = round(1.3 * statistics.median(idle) + 2.0, 2) if idle else None
-        rows[f"P4 flooded, {key.removesuffix('_s')} mask, median s"] = _row(_median(flooded), limit)
-    poses = document.get("poses")
-    rows["P5 pose in the flood, p99 ms"] = _row(None if poses is None else poses["p99_ms"], POSE_BAR_MS)
+        idle, flooded = (_median(series[name].values(), key) for name in ("idle", "flooded"))
+        limit = None if idle is None or math.isinf(idle) else round(1.3 * idle + 2.0, 2)
+        what = f"{key.removesuffix('_s')} mask, median s"
+        rows[f"P3 idle, {what}"] = _row(idle, bar)
+        rows[f"P4 flooded, {what}"] = _row(flooded, limit)
+    rows["P5 pose in the flood, p99 ms"] = _row(_pose_p99(document.get("poses")), POSE_BAR_MS)
     for name, region, bar in (("t2f-after", "WT", 0.8), ("t1c-after", "TC", 0.6)):
         dice = series["flooded"].get(name, {}).get("dice", {}).get(region)
         rows[f"{region} Dice of {name}"] = _row(dice, bar, at_least=True)
@@ -189,16 +194,24 @@ def objectives(document: Row) -> Row:
     return rows
 
 
-def _seconds(rows: Iterable[Row], key: str) -> list[float]:
-    return [row[key] for row in rows if row.get(key) is not None]
-
-
-def _median(values: Sequence[float]) -> float | None:
+def _median(rows: Iterable[Row], key: str) -> float | None:
+    """A series without that mask took for ever; None without any series."""
+    values = [math.inf if row.get(key) is None else row[key] for row in rows]
     return round(statistics.median(values), 2) if values else None
 
 
+def _pose_p99(poses: Row | None) -> float | None:
+    """None where any pose found no mask: the answer to nothing is quick."""
+    if poses is None or set(poses["answers"]) - {"fresh", "stale"} or poses["answered"] < poses["poses"]:
+        return None
+    return float(poses["p99_ms"])
+
+
 def _row(measured: float | None, bar: float | None, *, at_least: bool = False) -> Row:
+    """`reached` None: not measured. A mask that never came is told as not reached."""
     sign = "at least" if at_least else "at most"
+    if measured is not None and math.isinf(measured):
+        return {"measured": None, "bar": None if bar is None else f"{sign} {bar:g}", "reached": False}
     if measured is None or bar is None:
         return {"measured": measured, "bar": bar, "reached": None}
     return {"measured": measured, "bar": f"{sign} {bar:g}", "reached": measured >= bar if at_least else measured <= bar}

@@ -32,6 +32,16 @@ def test_objectives_name_what_was_reached_and_leave_open_what_was_not_measured()
     assert rows["P5 pose in the flood, p99 ms"]["reached"] is None
 
 
+def test_masks_that_never_came_count_as_not_reached_and_poses_without_a_mask_as_not_measured() -> None:
+    document = _document()
+    document["operations"]["idle"] = [{**_series("t1c-before", 2.0, 5.0), "final_s": None}]
+    document["poses"] = {"poses": 5, "answered": 5, "answers": {"NO_MASK_YET": 5}, "p99_ms": 1.0}
+    rows = objectives(document)
+    assert rows["P3 idle, final mask, median s"] == {"measured": None, "bar": "at most 8", "reached": False}
+    assert rows["P4 flooded, final mask, median s"]["reached"] is None
+    assert rows["P5 pose in the flood, p99 ms"]["reached"] is None
+
+
 def test_an_answer_that_does_not_name_its_series_is_never_counted_as_reached() -> None:
     document = _document()
     document["operations"]["flooded"][0]["names_its_series"] = False
