@@ -182,9 +182,7 @@ def _panel(place: Axes, panel: Mapping[str, Any], found: Sequence[tuple[str, Seq
     if curves:
         place.legend(fontsize=7, loc="upper left", ncols=2 if len(curves) > 5 else 1, framealpha=0.6)
     else:
-        place.text(
-            0.5, 0.5, "nothing in this run", ha="center", va="center", transform=place.transAxes, fontsize=9
-        )
+        place.text(0.5, 0.5, "nothing in this run", ha="center", va="center", transform=place.transAxes, fontsize=9)
 
 
 if __name__ == "__main__":
