@@ -105,10 +105,11 @@ def flood_with_theatre(studies: Studies, minutes: float, count: int, seed: int, 
         theatre.before(site)
 
     def after(site: Site) -> None:
-        flooded = theatre.generator.events() if theatre.generator is not None else []
+        poses = theatre.pose_row()
         theatre.close()
+        flooded = theatre.generator.events() if theatre.generator is not None else []
         site.extra.pop("busy", None)
-        site.extra.update(_told(site, theatre.idle, flooded, theatre.pose_row()))
+        site.extra.update(_told(site, theatre.idle, flooded, poses))
 
     try:
         return _finished(run("flood-with-theatre", plan, minutes, before, theatre.beside, after))
