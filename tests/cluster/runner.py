@@ -20,8 +20,8 @@ from tests.cluster.plane import free_ports
 from tests.cluster.programs import Program
 
 MOST = 2
-AT_WORK_S = 0.1
-"""Of processor time between two questions, a quarter of a second apart or more."""
+AT_WORK_EVERY_S, AT_WORK_S = 2.0, 0.15
+"""How often the processor time of the processes is read, and how much of it between two readings is work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,7 @@ class StageRunner:
     ended: list[Program] = field(default_factory=list)
     story: list[str] = field(default_factory=list)
     _health: dict[str, int] = field(default_factory=dict)
+    _looked: float = 0.0
     _spent: dict[str, float] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
 
@@ -66,13 +67,15 @@ class StageRunner:
         return True
 
     def all_at_work(self, count: int) -> bool:
-        """Whether so many processes are ready and have computed since the last question: an idle one only polls."""
+        """Whether so many processes are ready and have computed in the last seconds: an idle one only polls."""
         if not len(self.running) == count == sum(map(self._says_ready, self.running)):
             return False
-        spent = {name: sum(psutil.Process(program.pid).cpu_times()[:2]) for name, program in self.running.items()}
-        busy = [name for name, seconds in spent.items() if seconds - self._spent.get(name, seconds) > AT_WORK_S]
-        self._spent = spent
-        return len(busy) == count
+        now = time.monotonic()
+        if now - self._looked < AT_WORK_EVERY_S:
+            return False
+        before, self._looked = self._spent, now
+        self._spent = {name: sum(psutil.Process(program.pid).cpu_times()[:2]) for name, program in self.running.items()}
+        return all(spent - before.get(name, spent) > AT_WORK_S for name, spent in self._spent.items())
 
     def stop(self) -> None:
         """Stops every process."""

@@ -85,8 +85,9 @@ spec:
 {{- end }}
 
 {{/*
-One trigger a topic: both lanes and their retries. Urgent studies start a pod each. Lag that nobody moves (one bad
-message) scales nothing; a topic without lag does not hold the others down.
+One trigger a topic: both lanes and their retries. Urgent studies start a pod each. Lag that stands still counts: a
+study takes longer than the time between two looks, and its offset moves only when it is done; a bad message leaves for
+the dead letters by itself. A topic without lag does not hold the others down.
 */}}
 {{- define "glioserve.lagTriggers" -}}
 {{- $stage := (get (include "glioserve.processes" .root | fromYaml) .component).stage -}}
@@ -103,7 +104,7 @@ message) scales nothing; a topic without lag does not hold the others down.
     lagThreshold: {{ $threshold | quote }}
     offsetResetPolicy: earliest
     allowIdleConsumers: "false"
-    excludePersistentLag: "true"
+    excludePersistentLag: "false"
     limitToPartitionsWithLag: "true"
 {{- end }}
 {{- end }}
