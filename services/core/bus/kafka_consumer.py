@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
 from kafka.structs import MemberState
 
 from services.core.bus.errors import Fenced
+from services.core.bus.kafka_assignor import NumberAssignor
 from services.core.bus.kafka_wire import CONNECTION, kafka_answers, record_from
 from services.core.bus.port import Record
 
@@ -82,7 +82,7 @@ class KafkaGroupConsumer:
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 allow_auto_create_topics=False,
-                partition_assignment_strategy=(CooperativeStickyAssignor,),
+                partition_assignment_strategy=(NumberAssignor,),
                 max_poll_records=ALL_FETCHED,
                 max_partition_fetch_bytes=FETCH_BYTES,
                 fetch_max_wait_ms=100,

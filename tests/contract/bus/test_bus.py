@@ -144,6 +144,28 @@ def test_two_members_share_the_partitions_and_a_closed_one_leaves_them_at_once(s
         until(lambda: len(partitions(second, b"last")) == 4, "the one that stays reads all partitions", 8.0)
 
 
+def test_a_second_member_reads_its_share_of_the_one_topic_that_is_busy(site: Site) -> None:
+    busy, *idle = site.topics("busy", "retry", "idle", "more")
+    producer = site.producer()
+
+    with Member(site, [busy, *idle]) as first, Member(site, [busy, *idle]) as second:
+
+        def both_read() -> bool:
+            mark = uuid.uuid4().bytes
+            for number in range(40):
+                producer.send(busy, f"k{number}", mark)
+            with suppress(AssertionError):
+                until(lambda: _marked(first, mark) + _marked(second, mark) >= 40, "all was read", 3.0)
+            shares = [{record.partition for record in m.received if record.value == mark} for m in (first, second)]
+            return [len(share) for share in shares] == [2, 2]
+
+        until(both_read, "each member reads two partitions of the busy topic")
+
+
+def _marked(member: Member, mark: bytes) -> int:
+    return sum(record.value == mark for record in member.received)
+
+
 def test_a_paused_topic_gives_nothing_until_it_is_resumed(site: Site) -> None:
     topic, other = site.topics("a", "b")
     producer = site.producer()
