@@ -39,6 +39,7 @@ def test_a_study_whose_process_is_stopped_by_a_scale_down_is_finished_once_by_an
     runner: StageRunner, release: Release, ward: Stack, tmp_path: Path
 ) -> None:
     _settle(runner, release)
+    before = starts_of_runs(ward.home)
     studies = submit_phantoms(ward, tmp_path, range(200, 206))
     wait(lambda: runner.step() and runner.all_at_work(2), "two processes are at work")
     runner.tell(f"two processes are in the middle of a study, lag {release.lag(STAGE)}; the most is set to 1")
@@ -49,14 +50,17 @@ def test_a_study_whose_process_is_stopped_by_a_scale_down_is_finished_once_by_an
     finally:
         release.set_most(STAGE, 2)
     assert [program.wait() for program in runner.ended] == [0]
-    drained = {run: starts for run, starts in starts_of_runs(ward.home).items() if "DRAINED" in starts}
-    runner.tell(f"all studies have ended; runs that were left and taken up again: {list(drained.values())}")
+    drained = {
+        run: starts for run, starts in starts_of_runs(ward.home).items() if run not in before and "DRAINED" in starts
+    }
+    runner.tell(f"all studies have ended; starts of the run that was left: {list(drained.values())}")
     assert drained, "the stopped process had a study in hand"
     for run, starts in drained.items():
         manifest = manifest_of(ward.home, run)
         assert manifest is not None
         assert manifest.stage is Stage.PREPARE
-        assert starts == ["DRAINED", "no end noted"]
+        # When the second process joined, its partitions may have come with a study that the first was still preparing.
+        assert sorted(starts) == ["DRAINED", "no end noted"]
     assert_one_current_result(ward, studies)
 
 
