@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from services.cli.supervisor import WARD, STAGES
+from services.cli.supervisor import STAGES, WARD
 from services.core.runtime.home import Home
 from tests.servers.kafka import KafkaBroker
 from tests.system.stack import Stack, until
