@@ -15,12 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import google_crc32c
 import grpc
 from glioserve.navigation.v1 import answers_pb2, navigation_service_pb2, navigation_service_pb2_grpc, series_pb2
 from google.protobuf import duration_pb2
 
-CHUNK = 1 << 20
+from services.cli.theatre_client import Series, chunks
+
 MAX_ANSWER = 64 << 20
 Request = navigation_service_pb2.SessionRequest
 Response = navigation_service_pb2.SessionResponse
@@ -94,25 +94,18 @@ class TheatreSession:
 
     def send(self, series: SeriesFile) -> Answered:
         """Sends a series as fast as the server reads; returns when the last chunk is queued."""
-        data = series.path.read_bytes()
-        sha256 = hashlib.sha256(data)
-        answered = Answered(series=series.name, digest=f"sha256:{sha256.hexdigest()}")
+        digest = hashlib.sha256(series.path.read_bytes()).hexdigest()
+        answered = Answered(series=series.name, digest=f"sha256:{digest}")
         self._series[series.name] = answered
         header = series_pb2.SeriesHeader(
             series=series.name, format=series_pb2.SERIES_FORMAT_NIFTI, modality=series.modality,
-            file_sizes=[len(data)], anatomy_changed=series.anatomy_changed,
+            file_sizes=[series.path.stat().st_size], anatomy_changed=series.anatomy_changed,
         )  # fmt: skip
         if series.deadline_s is not None:
             header.deadline.CopyFrom(_duration(series.deadline_s))
         self._requests.put((Request(header=header), None))
-        pieces = [data[place : place + CHUNK] for place in range(0, len(data), CHUNK)]
-        for number, piece in enumerate(pieces):
-            last = number == len(pieces) - 1
-            chunk = series_pb2.SeriesChunk(
-                series=series.name, sequence=number, data=piece, crc32c=google_crc32c.value(piece),
-                sha256=sha256.digest() if last else b"",
-            )  # fmt: skip
-            self._requests.put((Request(chunk=chunk), answered if last else None))
+        for chunk in chunks(Series(name=series.name, files=[series.path])):
+            self._requests.put((Request(chunk=chunk), answered if chunk.sha256 else None))
         return answered
 
     def wait(self, answered: Answered, within_s: float) -> Answered:

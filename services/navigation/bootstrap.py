@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from services.navigation.adapters.material import TheatreMaterial
 from services.navigation.adapters.poses import PoseFolders
 from services.navigation.adapters.results import DurableResults, SpoolRelay
 from services.navigation.adapters.stages import GrpcStages
+from services.navigation.entrypoints.grpc_server import forward_stop
 from services.navigation.entrypoints.rpc import NavigationServicer
 from services.navigation.entrypoints.server import serving
 from services.navigation.handlers.incoming import Patience
@@ -48,7 +48,7 @@ def run(process: Process) -> None:
 
 async def _serve(process: Process, settings: NavigationSettings, tls: TlsSettings) -> None:
     drain = asyncio.Event()
-    _forward(process.stop, asyncio.get_running_loop(), drain)
+    forward_stop(process.stop, drain)
     async with AsyncExitStack() as stack:
         parts = await _wired(process, settings, tls, stack)
         servicer = NavigationServicer(parts.registry, process.clock, process.metrics)
@@ -152,16 +152,6 @@ async def _alive(address: str, tls: TlsSettings) -> bool:
 
 async def _measure(process: Process, parts: _Parts) -> None:
     while True:
-        held = sum(session.held_bytes for session in parts.registry.sessions)
+        held = sum(session.log.size for session in parts.registry.sessions)
         process.metrics.navigation_memory_bytes.set(held + await asyncio.to_thread(parts.material.held_bytes))
         await asyncio.sleep(MEMORY_S)
-
-
-def _forward(stop: threading.Event, loop: asyncio.AbstractEventLoop, drain: asyncio.Event) -> None:
-    """The process's stop signal, as the loop hears it."""
-
-    def wait() -> None:
-        stop.wait()
-        loop.call_soon_threadsafe(drain.set)
-
-    threading.Thread(target=wait, name="drain", daemon=True).start()

@@ -76,10 +76,10 @@ class Material(Protocol):
     def manifest(self, ref: ManifestRef) -> Manifest:
         """The manifest behind a reference."""
 
-    def answer(self, kind: MaskKind, received: Received, prepared: Manifest, outcome: StageOutcome) -> MaskAnswer:
+    def answer(self, kind: MaskKind, received: Received, prepared: Manifest, result: ManifestRef) -> MaskAnswer:
         """The mask of a segmentation run, in the frame of the series. Raises Permanent."""
 
-    def around(self, prepared: Manifest, coarse: StageOutcome) -> Surroundings:
+    def around(self, prepared: Manifest, coarse: ManifestRef) -> Surroundings:
         """Brain and tumour probability in the box of a coarse run's masks. Raises Permanent, Transient."""
 
     def forget(self, session: str) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tests.cluster.api import wait
 from tests.cluster.authority import KeyPair
-from tests.cluster.plane import Plane, free_ports
+from tests.cluster.plane import Plane
+from tests.servers.processes import free_ports
 
 NAMESPACE = "keda"
 _USER = f"system:serviceaccount:{NAMESPACE}:keda-operator"

@@ -6,7 +6,6 @@ pulled, no probe is asked, no packet travels between pods.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from tests.cluster.api import Api, wait
 from tests.cluster.authority import Authority
 from tests.cluster.programs import Program, Programs
+from tests.servers.processes import free_ports
 
 NODES = ("node-1", "node-2", "node-3")
 _ROOM = {"cpu": "32", "memory": "128Gi", "ephemeral-storage": "500Gi", "pods": "110"}
@@ -70,16 +70,6 @@ def control_plane(folder: Path, programs: Programs) -> Iterator[Plane]:
             program.terminate()
         for program in reversed(plane.running):
             program.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that are free now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [int(opened.getsockname()[1]) for opened in sockets]
-    finally:
-        for opened in sockets:
-            opened.close()
 
 
 def _start_etcd(plane: Plane, port: int, peers: int) -> None:

@@ -16,8 +16,8 @@ import psutil
 
 from services.core.runtime.home import Home
 from tests.cluster.api import Json, is_ready
-from tests.cluster.plane import free_ports
 from tests.cluster.programs import Program
+from tests.servers.processes import free_ports
 
 MOST = 2
 AT_WORK_EVERY_S, AT_WORK_S = 2.0, 0.15

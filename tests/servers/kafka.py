@@ -12,20 +12,19 @@ from __future__ import annotations
 import base64
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.servers.processes import die_with_parent, free_ports, stop
+
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 90.0
-STOP_TIMEOUT_S = 20.0
 JAVA = ("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 PROPERTIES = """\
 process.roles=broker,controller
@@ -92,7 +91,7 @@ class KafkaBroker:
         self._folder = folder
         self._libs = libs or libs_folder()
         self._process: subprocess.Popen[bytes] | None = None
-        self._port, controller = _free_ports(2)
+        self._port, controller = free_ports(2)
         folder.mkdir(parents=True, exist_ok=True)
         self._properties = folder / "server.properties"
         self._properties.write_text(
@@ -135,7 +134,7 @@ class KafkaBroker:
                 cwd=self._folder,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+                preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._accepts():
@@ -154,12 +153,9 @@ class KafkaBroker:
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL when that takes too long."""
-        if self._process is None:
-            return
-        self._process.send_signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_TIMEOUT_S)
-        self.kill()
+        if self._process is not None:
+            stop(self._process)
+            self._process = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -198,18 +194,3 @@ class KafkaBroker:
         except OSError:
             return False
         return True
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [int(opened.getsockname()[1]) for opened in sockets]
-    finally:
-        for opened in sockets:
-            opened.close()
-
-
-def _die_with_parent() -> None:
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.servers.processes import stop
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".cache" / "prometheus"
 RULES = ROOT / "helm" / "glioserve" / "files" / "rules.yaml"
@@ -90,12 +92,7 @@ class Prometheus:
     ) -> None:
         if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        stop(self._process)
 
     def range(self, expr: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
         """Series of an expression: `metric` (labels) and `values` ([time, text] each)."""

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.core.contracts.enums import Modality, Verdict
-from services.core.contracts.errors import Permanent
-from services.core.contracts.events import StageOutcome
+from services.core.contracts.events import ManifestRef
 from services.core.contracts.facts import PrepareFacts, SegmentFacts
 from services.core.contracts.manifest import Manifest
 from services.core.imaging.labels import Label
@@ -23,27 +22,25 @@ from services.navigation.ports import Received
 
 FAST = 1
 """zlib level: the masks are long runs, and the theatre waits."""
+_GRID = {MaskKind.COARSE: "coarse", MaskKind.FINAL: "canonical"}
 VACUITY_STEP = 16
 """Vacuity is told in sixteenths: finer steps are noise, and the message stays far below gRPC's 4 MB."""
 
 
 def mask_answer(
-    blobs: BlobStore, kind: MaskKind, received: Received, prepared: Manifest, outcome: StageOutcome
+    blobs: BlobStore, kind: MaskKind, received: Received, prepared: Manifest, result: ManifestRef
 ) -> MaskAnswer:
     """The answer of a run. Raises Permanent when its outputs do not fit their contract, Transient as the store."""
-    if outcome.manifest is None:
-        raise Permanent("NO_RESULT", "a segmentation ended without a result")
-    manifest = read_manifest(blobs, outcome.manifest)
+    manifest = read_manifest(blobs, result)
     facts = facts_of(SegmentFacts, manifest)
     prepare = facts_of(PrepareFacts, prepared)
-    labels = volume_of(blobs, manifest, _labels_name(kind, manifest))
-    vacuity = _on_grid_of(labels, volume_of(blobs, manifest, "vacuity/canonical"))
+    labels, vacuity = (volume_of(blobs, manifest, f"{part}/{_GRID[kind]}") for part in ("mask", "vacuity"))
     mask = Mask(
         shape=_shape(labels),
         affine=_frame_of(prepare, received) @ labels.affine,
         label_schema=facts.label_schema,
         labels_zlib=_packed(labels.data),
-        vacuity_zlib=_packed(vacuity // VACUITY_STEP * VACUITY_STEP),
+        vacuity_zlib=_packed(vacuity.data // VACUITY_STEP * VACUITY_STEP),
         volumes_ml=facts.volumes_ml,
         mean_vacuity=facts.mean_vacuity,
     )
@@ -63,11 +60,9 @@ def mask_answer(
     )
 
 
-def surroundings(blobs: BlobStore, prepared: Manifest, coarse: StageOutcome) -> Surroundings:
+def surroundings(blobs: BlobStore, prepared: Manifest, coarse: ManifestRef) -> Surroundings:
     """Brain and tumour probability in the box of a coarse run's masks. Raises as `mask_answer`."""
-    if coarse.manifest is None:
-        raise Permanent("NO_RESULT", "a segmentation ended without a result")
-    manifest = read_manifest(blobs, coarse.manifest)
+    manifest = read_manifest(blobs, coarse)
     brain = BoxField.packed(volume_of(blobs, prepared, "brain_mask").data)
     names = [f"evidence/{label.name.lower()}" for label in Label]
     if any(name not in manifest.outputs for name in names):
@@ -79,17 +74,6 @@ def surroundings(blobs: BlobStore, prepared: Manifest, coarse: StageOutcome) -> 
 def unavailable(prepared: Manifest) -> tuple[Modality, ...]:
     """Sequences from before the anatomy changed: they serve registration and the brain mask only."""
     return tuple(slot for slot in Modality if f"registration/{slot}" in prepared.outputs)
-
-
-def _labels_name(kind: MaskKind, manifest: Manifest) -> str:
-    coarse = kind is MaskKind.COARSE and "mask/coarse" in manifest.outputs
-    return "mask/coarse" if coarse else "mask/canonical"
-
-
-def _on_grid_of(labels: Volume, vacuity: Volume) -> NDArray[np.uint8]:
-    """Vacuity of the coarse mask: that of the first of each 2 x 2 x 2 voxels, which were one voxel at 2 mm."""
-    factors = tuple(fine // coarse for fine, coarse in zip(vacuity.data.shape, labels.data.shape, strict=True))
-    return np.ascontiguousarray(vacuity.data[tuple(slice(None, None, factor) for factor in factors)])
 
 
 def _frame_of(prepare: PrepareFacts, received: Received) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from services.core.contracts.documents import to_document
 from services.core.contracts.enums import BlobClass, Lane
 from services.core.contracts.errors import Refused
-from services.core.contracts.events import ManifestRef, StageOutcome, StudyRef
+from services.core.contracts.events import ManifestRef, StudyRef
 from services.core.contracts.facts import IntakeFacts, IntakeSeries
 from services.core.contracts.ids import BlobDigest, PatientKey, RunId, derived_uuid
 from services.core.contracts.manifest import Manifest
@@ -92,11 +92,11 @@ class TheatreMaterial:
         """The manifest behind a reference."""
         return read_manifest(self._blobs, ref)
 
-    def answer(self, kind: MaskKind, received: Received, prepared: Manifest, outcome: StageOutcome) -> MaskAnswer:
+    def answer(self, kind: MaskKind, received: Received, prepared: Manifest, result: ManifestRef) -> MaskAnswer:
         """The mask of a segmentation run, in the frame of the series."""
-        return mask_answer(self._blobs, kind, received, prepared, outcome)
+        return mask_answer(self._blobs, kind, received, prepared, result)
 
-    def around(self, prepared: Manifest, coarse: StageOutcome) -> Surroundings:
+    def around(self, prepared: Manifest, coarse: ManifestRef) -> Surroundings:
         """Brain and tumour probability in the box of a coarse run's masks."""
         return surroundings(self._blobs, prepared, coarse)
 

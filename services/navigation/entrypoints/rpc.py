@@ -15,11 +15,11 @@ import grpc.aio
 from glioserve.navigation.v1 import navigation_service_pb2, navigation_service_pb2_grpc
 
 from services.core.runtime.clock import Clock
-from services.core.security.roles import Role, RoleNotAllowed, require_role
 from services.core.telemetry.metrics import Metrics
 from services.navigation.domain.answer_log import Numbered
 from services.navigation.domain.answers import Accepted, Fault, MaskAnswer, Reason
-from services.navigation.entrypoints.wire import Response, order_of, response_of, start_of, status_of
+from services.navigation.entrypoints.grpc_server import abort, require_navigation
+from services.navigation.entrypoints.wire import Response, order_of, response_of, start_of
 from services.navigation.handlers.registry import Registry
 from services.navigation.handlers.session import TheatreSession
 
@@ -41,11 +41,10 @@ class NavigationServicer(navigation_service_pb2_grpc.NavigationServiceServicer):
     ) -> AsyncIterator[Response]:
         """One stream of a session, from its start to its end or its break."""
         try:
-            _checked_role(context)
+            require_navigation(context)
             session, accepted, seen = await self._begun(requests)
         except Fault as fault:
-            await _abort(context, fault)
-            return
+            await abort(context, fault)
         stream = session.attach()
         reading = asyncio.create_task(self._read(session, stream, requests))
         try:
@@ -53,7 +52,7 @@ class NavigationServicer(navigation_service_pb2_grpc.NavigationServiceServicer):
             async for response in self._said(session, stream, seen, reading):
                 yield response
             if session.streams != stream:
-                await _abort(context, Fault(Reason.SESSION_TAKEN_UP_ELSEWHERE, "another stream took the session up"))
+                await abort(context, Fault(Reason.SESSION_TAKEN_UP_ELSEWHERE, "another stream took the session up"))
         finally:
             reading.cancel()
             session.detach(stream)
@@ -137,16 +136,3 @@ class NavigationServicer(navigation_service_pb2_grpc.NavigationServiceServicer):
 def _series(message: Request) -> str:
     body = message.WhichOneof("body")
     return str(getattr(getattr(message, body), "series", ""))[:64] if body else ""
-
-
-def _checked_role(context: Context) -> None:
-    try:
-        require_role(context, Role.NAVIGATION)
-    except RoleNotAllowed as error:
-        raise Fault(Reason.ROLE_NOT_ALLOWED, error.message, error.advice) from error
-
-
-async def _abort(context: Context, fault: Fault) -> None:
-    code, text, trailing = status_of(fault)
-    context.set_trailing_metadata(trailing)
-    await context.abort(code, text)

@@ -171,10 +171,11 @@ def _limit(limit: Limit) -> answers_pb2.Limit:
 
 
 def _seconds(duration: duration_pb2.Duration) -> float:
-    return duration.seconds + duration.nanos / 1e9
+    return duration.ToNanoseconds() / 1e9
 
 
 def _duration(seconds: float) -> duration_pb2.Duration:
     """Never negative: an answer that is sent again after a break has no time left."""
-    nanos = round(max(seconds, 0.0) * 1e9)
-    return duration_pb2.Duration(seconds=nanos // 1_000_000_000, nanos=nanos % 1_000_000_000)
+    duration = duration_pb2.Duration()
+    duration.FromNanoseconds(round(max(seconds, 0.0) * 1e9))
+    return duration

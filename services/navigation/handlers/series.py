@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,7 +84,7 @@ class Voice:
     """Where answers of a series go. `shown`: a mask with the runs that it rests on, for the poses."""
 
     say: Callable[[Answer], None]
-    shown: Callable[[MaskAnswer, Manifest, StageOutcome], None]
+    shown: Callable[[MaskAnswer, Manifest, ManifestRef], None]
     keep: Callable[[Received, ManifestRef], None]
 
 
@@ -108,7 +108,7 @@ class SeriesWork:
         loop = asyncio.get_running_loop()
         best: list[MaskAnswer] = []
 
-        def said_mask(answer: MaskAnswer, prepared: Manifest, coarse: StageOutcome) -> None:
+        def said_mask(answer: MaskAnswer, prepared: Manifest, coarse: ManifestRef) -> None:
             timed = replace(answer, arrived=job.arrived, answered_by=job.due)
             best.append(timed)
             anatomy.last_mask = timed
@@ -145,7 +145,7 @@ class SeriesWork:
         job: Job,
         anatomy: Anatomy,
         wanted: frozenset[MaskKind],
-        said_mask: Callable[[MaskAnswer, Manifest, StageOutcome], None],
+        said_mask: Callable[[MaskAnswer, Manifest, ManifestRef], None],
         voice: Voice,
     ) -> None:
         name = job.order.series
@@ -160,33 +160,33 @@ class SeriesWork:
             said_mask(await self._mask(MaskKind.COARSE, received, manifest, coarse), manifest, coarse)
         if MaskKind.FINAL not in wanted:
             return
-        fine = await self._segment(job, anatomy, SegmentStep.FINE, (prepared, _result(coarse, "segment")), voice)
+        fine = await self._segment(job, anatomy, SegmentStep.FINE, (prepared, coarse), voice)
         said_mask(await self._mask(MaskKind.FINAL, received, manifest, fine), manifest, coarse)
-        voice.keep(received, _result(fine, "segment"))
+        voice.keep(received, fine)
 
     async def _prepared(self, job: Job, anatomy: Anatomy, received: Received) -> ManifestRef:
         so_far = () if anatomy.prepared is None else (anatomy.prepared,)
         request = _request(anatomy.study, Stage.PREPARE, (received.intake, *so_far), None, self._clock)
-        outcome = await self._patiently(job, lambda within: self._stages.run(request, anatomy.session, within))
-        return _result(outcome, "prepare")
+        return await self._patiently(job, anatomy, request)
 
     async def _segment(
         self, job: Job, anatomy: Anatomy, step: SegmentStep, inputs: tuple[ManifestRef, ...], voice: Voice
-    ) -> StageOutcome:
+    ) -> ManifestRef:
         job.doing = Stage.SEGMENT
         voice.say(Progress(series=job.order.series, step=Step.COARSE if step is SegmentStep.COARSE else Step.FINE))
         request = _request(anatomy.study, Stage.SEGMENT, inputs, step, self._clock)
-        return await self._patiently(job, lambda within: self._stages.run(request, anatomy.session, within))
+        return await self._patiently(job, anatomy, request)
 
-    async def _mask(self, kind: MaskKind, received: Received, prepared: Manifest, outcome: StageOutcome) -> MaskAnswer:
-        return await asyncio.to_thread(self._material.answer, kind, received, prepared, outcome)
+    async def _mask(self, kind: MaskKind, received: Received, prepared: Manifest, result: ManifestRef) -> MaskAnswer:
+        return await asyncio.to_thread(self._material.answer, kind, received, prepared, result)
 
-    async def _patiently(self, job: Job, call: Callable[[float], Awaitable[StageOutcome]]) -> StageOutcome:
-        """Tries until it works; the time-out around it ends the trying."""
+    async def _patiently(self, job: Job, anatomy: Anatomy, request: StageRequest) -> ManifestRef:
+        """Runs a stage, again until it works; the time-out around it ends the trying."""
         pause = PAUSE_S
         while True:
             try:
-                outcome = await call(job.last_word_at - self._clock.monotonic())
+                within = job.last_word_at - self._clock.monotonic()
+                outcome = await self._stages.run(request, anatomy.session, within)
             except Transient as error:
                 reason = said(error.code, _TROUBLE[job.doing])
                 job.trouble = Limit(reason=reason, message=error.message, advice=error.advice)
@@ -195,7 +195,7 @@ class SeriesWork:
                 pause = min(2 * pause, LONGEST_PAUSE_S)
                 continue
             job.trouble = None
-            return _usable(outcome)
+            return _result(outcome, request.stage)
 
 
 def _same_patient(anatomy: Anatomy, received: Received) -> None:
@@ -208,20 +208,13 @@ def _same_patient(anatomy: Anatomy, received: Received) -> None:
     anatomy.patient = received.patient
 
 
-def _usable(outcome: StageOutcome) -> StageOutcome:
+def _result(outcome: StageOutcome, role: str) -> ManifestRef:
     problem = outcome.problem
     if outcome.status is OutcomeStatus.REFUSED and problem is not None:
         raise Refused(problem.code, problem.message, problem.advice)
     if outcome.manifest is None:
         raise Permanent("NO_RESULT", "a stage ended without a result")
-    return outcome
-
-
-def _result(outcome: StageOutcome, role: str) -> ManifestRef:
-    manifest = outcome.manifest
-    if manifest is None:  # `_usable` has let only results through
-        raise Permanent("NO_RESULT", "a stage ended without a result")
-    return replace(manifest, role=role)
+    return replace(outcome.manifest, role=role)
 
 
 def _request(

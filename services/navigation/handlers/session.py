@@ -12,7 +12,7 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from services.core.contracts.errors import GlioServeError
-from services.core.contracts.events import ManifestRef, StageOutcome
+from services.core.contracts.events import ManifestRef
 from services.core.contracts.manifest import Manifest
 from services.core.runtime.clock import Clock
 from services.core.telemetry.metrics import Metrics
@@ -273,10 +273,10 @@ class TheatreSession:
         self.log.add(answer)
         count(self._ports.metrics, answer, self._ports.clock.monotonic())
 
-    def _show(self, answer: MaskAnswer, prepared: Manifest, coarse: StageOutcome) -> None:
+    def _show(self, answer: MaskAnswer, prepared: Manifest, coarse: ManifestRef) -> None:
         self._chore(self._shown(answer, prepared, coarse))
 
-    async def _shown(self, answer: MaskAnswer, prepared: Manifest, coarse: StageOutcome) -> None:
+    async def _shown(self, answer: MaskAnswer, prepared: Manifest, coarse: ManifestRef) -> None:
         async with self._showing:
             around = await asyncio.to_thread(self._ports.material.around, prepared, coarse)
             await self._ports.poses.show(self.token.text(), answer, around)

@@ -13,12 +13,11 @@ import grpc.aio
 from glioserve.navigation.v1 import answers_pb2, pose_service_pb2, pose_service_pb2_grpc
 
 from services.core.runtime.clock import Clock
-from services.core.security.roles import Role, RoleNotAllowed, require_role
 from services.core.telemetry.metrics import Metrics
-from services.navigation.domain.answers import Fault, Reason
+from services.navigation.domain.answers import Fault
 from services.navigation.domain.pose_answer import Moment, PoseAnswer, PoseReason, StaleRules, answer
 from services.navigation.domain.token import folder_name
-from services.navigation.entrypoints.wire import status_of
+from services.navigation.entrypoints.grpc_server import abort, require_navigation
 from services.navigation.poses.shown import Watched
 
 Request: TypeAlias = pose_service_pb2.TrackPosesRequest
@@ -61,7 +60,7 @@ class PoseServicer(pose_service_pb2_grpc.PoseServiceServicer):
     ) -> AsyncIterator[Response]:
         """Answers until the client ends the stream or the session is over."""
         try:
-            _checked_role(context)
+            require_navigation(context)
             watched: Watched | None = None
             async for request in requests:
                 if watched is None:
@@ -69,9 +68,7 @@ class PoseServicer(pose_service_pb2_grpc.PoseServiceServicer):
                     watched = Watched(folder, self._rules.look_s, self._clock.monotonic)
                 yield self._answered(request, watched)
         except Fault as fault:
-            code, text, trailing = status_of(fault)
-            context.set_trailing_metadata(trailing)
-            await context.abort(code, text)
+            await abort(context, fault)
 
     def _answered(self, request: Request, watched: Watched) -> Response:
         begun = time.perf_counter()
@@ -109,10 +106,3 @@ def response_of(number: int, said: PoseAnswer) -> Response:
     if said.reason is not None:
         response.limit.CopyFrom(_LIMITS[said.reason])
     return response
-
-
-def _checked_role(context: Context) -> None:
-    try:
-        require_role(context, Role.NAVIGATION)
-    except RoleNotAllowed as error:
-        raise Fault(Reason.ROLE_NOT_ALLOWED, error.message, error.advice) from error

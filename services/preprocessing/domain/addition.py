@@ -14,11 +14,11 @@ from services.core.contracts.enums import Completeness, Modality, Verdict
 from services.core.contracts.events import BlobRef
 from services.core.contracts.facts import PrepareFacts, SeriesFacts
 from services.core.contracts.manifest import Manifest, Reason
-from services.core.imaging.quality import Quality, measure
+from services.core.imaging.quality import measure
 from services.core.imaging.resample import resample_inside
 from services.core.imaging.standardise import standardise
 from services.core.imaging.volume import Volume
-from services.preprocessing.domain.box import FULL_COVER, covered, matrix, partial_coverage
+from services.preprocessing.domain.box import FULL_COVER, completed, covered, partial_coverage
 from services.preprocessing.domain.choice import REFERENCE_ORDER
 from services.preprocessing.domain.judgement import Judgement, limits_of
 from services.preprocessing.domain.series import Placed, Pulse
@@ -59,7 +59,7 @@ def add(placed: Placed, mask: Volume, facts: SeriesFacts, threads: int, pulse: P
     provenance = {**standard.provenance, "bias": "not corrected", "placing": placed.placing}
     return Added(
         volume=replace(standard, data=standard.data.astype(np.float16), provenance=provenance),
-        facts=_described(facts, placed, quality),
+        facts=completed(facts, placed, quality),
         problems=(partial_coverage(placed.modality, share),) if share < FULL_COVER else (),
     )
 
@@ -130,14 +130,4 @@ def _changed(gone: Sequence[Modality]) -> Reason:
     return Reason(
         code=CHANGED,
         message=f"{names}: acquired before the anatomy changed, so no input of the networks until acquired again",
-    )
-
-
-def _described(facts: SeriesFacts, placed: Placed, quality: Quality | None) -> SeriesFacts:
-    return replace(
-        facts,
-        reason=f"{facts.reason}; {placed.placing}",
-        to_reference=matrix(placed.to_reference),
-        log_snr=round(quality.log_snr, 4) if quality else None,
-        motion=round(quality.motion, 4) if quality else None,
     )

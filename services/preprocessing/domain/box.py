@@ -58,14 +58,18 @@ class Prepared:
         placed = self.placed.get(facts.series)
         if placed is None:
             return facts
-        quality = self.quality.get(facts.series)
-        return replace(
-            facts,
-            reason=f"{facts.reason}; {placed.placing}",
-            to_reference=matrix(placed.to_reference),
-            log_snr=round(quality.log_snr, 4) if quality else None,
-            motion=round(quality.motion, 4) if quality else None,
-        )
+        return completed(facts, placed, self.quality.get(facts.series))
+
+
+def completed(facts: SeriesFacts, placed: Placed, quality: Quality | None) -> SeriesFacts:
+    """The facts of a placed series, with its place and, where it could be measured, its quality."""
+    return replace(
+        facts,
+        reason=f"{facts.reason}; {placed.placing}",
+        to_reference=matrix(placed.to_reference),
+        log_snr=round(quality.log_snr, 4) if quality else None,
+        motion=round(quality.motion, 4) if quality else None,
+    )
 
 
 def prepare_in_box(placing: Placing, bias: BiasCorrection | None, pulse: Pulse) -> Prepared:

@@ -133,9 +133,10 @@ class ScriptedStages:
             mean_vacuity=0.1,
             centroid_ras_mm=None,
         )
+        grid = "coarse" if request.step is SegmentStep.COARSE else "canonical"
         outputs = {
-            "mask/canonical": self._put(labels, "mask"),
-            "vacuity/canonical": self._put(np.full(SHAPE, 40, np.uint8), "vacuity"),
+            f"mask/{grid}": self._put(labels, "mask"),
+            f"vacuity/{grid}": self._put(np.full(SHAPE, 40, np.uint8), "vacuity"),
         }
         return _manifest(request, outputs, to_document(facts))
 
