@@ -3,6 +3,7 @@
 `python -m loadtests.poses --address HOST:PORT --token T [--seconds 300] [--hz 50]` asks a session that exists;
 `--idle` starts a pose process with a synthetic mask and asks that. Poses are sent when they are due,
 whether or not earlier ones were answered. `PoseClient` does the same from a process of its own, beside other load.
+That process stands in for another machine: it has real-time priority where this one permits it, and says so.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from glioserve.navigation.v1 import answers_pb2, pose_service_pb2, pose_service_pb2_grpc
 
+from services.core.runtime.priority import take_real_time
 from services.core.security.tls import TlsSettings, channel
 from tests.integration.navigation.pose_site import CENTRE_MM, TOKEN, running_poses, state
 
@@ -57,6 +59,7 @@ class _Taken:
     due: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
+    real_time: bool = False
     behind_s: float = 0.0
     in_order: bool = True
 
@@ -97,7 +100,7 @@ class PoseClient:
 
 def ask(load: PoseLoad) -> Row:
     """Sends the poses from this process and measures."""
-    taken = _Taken()
+    taken = _Taken(real_time=take_real_time())
     with channel(load.address, _tls(load.certificates)) as link:
         stub = pose_service_pb2_grpc.PoseServiceStub(link)
         answers = stub.TrackPoses(_paced(load, taken), timeout=load.seconds + LATE_S)
@@ -149,6 +152,7 @@ def _row(load: PoseLoad, taken: _Taken) -> Row:
         "p99_ms": round(float(p99), 3),
         "max_ms": round(float(milliseconds.max(initial=0.0)), 3),
         "sender_behind_max_ms": round(1000 * taken.behind_s, 3),
+        "sender_real_time": taken.real_time,
     }
 
 

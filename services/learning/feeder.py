@@ -29,7 +29,7 @@ from services.phantom.randomised_atlas import TissueAtlas, tissue_atlas
 from services.phantom.randomised_rescan import rescanned
 
 TRAINING_SEEDS, SELECTION_SEEDS, TEST_SEEDS = 10_000_000, 20_000_000, 30_000_000
-POOL = 12
+POOL = 60
 """Grown phantoms kept by a generator process."""
 
 
@@ -57,7 +57,7 @@ class Diet:
     """
 
     phantom_share: float = 0.6
-    reuse: float = 3.0
+    reuse: float = 6.0
     functional_share: float = 0.5
     keep: Path | None = None
 

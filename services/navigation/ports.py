@@ -82,6 +82,9 @@ class Material(Protocol):
     def around(self, prepared: Manifest, coarse: ManifestRef) -> Surroundings:
         """Brain and tumour probability in the box of a coarse run's masks. Raises Permanent, Transient."""
 
+    def tidy(self, session: str, prepared: ManifestRef | None) -> None:
+        """Frees what a session holds but the prepared volumes of this run. Call while nothing works for it."""
+
     def forget(self, session: str) -> None:
         """Frees everything that a session holds."""
 

@@ -6,13 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from services.core.contracts.enums import STRUCTURAL
+from services.core.contracts.enums import STRUCTURAL, Modality
+from services.core.imaging.labels import Label
 from services.core.imaging.standardise import LIMIT, z_score_in_brain
 from services.phantom.randomised import DROPOUT_SHARE, LEFT, LEFT_SHARE, TrainingCase
 from services.phantom.randomised_fields import Field, smooth_noise
 
 SHARP = len(STRUCTURAL)
 FUNCTIONAL_MISSING, MOVED_SHARE = 0.4, 0.4
+INTRAOPERATIVE_SHARE, INTRAOPERATIVE = 0.35, (Modality.T1C, Modality.T1C, Modality.T2F, Modality.T2W)
+"""Of the operated cases, those of which one sequence alone is left: in the theatre the others show what was."""
 
 
 def rescanned(rng: np.random.Generator, case: TrainingCase, spacing_mm: float = 2.0) -> TrainingCase:
@@ -26,7 +29,7 @@ def rescanned(rng: np.random.Generator, case: TrainingCase, spacing_mm: float = 
     labels = np.ascontiguousarray(case.labels[::-1] if flip else case.labels)
     brain = np.ascontiguousarray(case.brain[::-1] if flip else case.brain)
     available, quality = case.available.copy(), case.quality.copy()
-    _drop(rng, available)
+    _drop(rng, available, operated=bool((labels == Label.RC).any()))
     moved = int(rng.integers(SHARP)) if rng.random() < MOVED_SHARE else -1
     for slot in np.flatnonzero(case.available):
         if not available[slot]:
@@ -43,10 +46,14 @@ def rescanned(rng: np.random.Generator, case: TrainingCase, spacing_mm: float = 
     return TrainingCase(image=image, available=available, quality=quality, labels=labels, brain=brain, kind=case.kind)
 
 
-def _drop(rng: np.random.Generator, available: NDArray[np.float32]) -> None:
+def _drop(rng: np.random.Generator, available: NDArray[np.float32], *, operated: bool) -> None:
     """Sequences that go missing, in place; at least one structural sequence that was there stays."""
+    left = np.zeros(SHARP, dtype=np.float32)
+    if operated and rng.random() < INTRAOPERATIVE_SHARE:
+        left[STRUCTURAL.index(INTRAOPERATIVE[int(rng.integers(len(INTRAOPERATIVE)))])] = 1.0
+        available *= np.pad(left, (0, len(available) - SHARP)) if (available[:SHARP] * left).any() else 1.0
+        return
     if rng.random() < DROPOUT_SHARE:
-        left = np.zeros(SHARP, dtype=np.float32)
         left[list(LEFT[int(rng.choice(len(LEFT), p=LEFT_SHARE))])] = 1.0
         if (available[:SHARP] * left).any():
             available[:SHARP] *= left

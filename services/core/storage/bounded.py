@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from typing import BinaryIO
 from services.core.contracts.enums import BlobClass
 from services.core.contracts.errors import Refused, Transient
 from services.core.contracts.events import BlobRef
-from services.core.storage.local import LocalBlobStore
+from services.core.storage.local import NAMED, LocalBlobStore
 
 COMMON = "common"
 """What is put outside of any session. It has no budget of its own, and every session may read its blobs."""
@@ -68,6 +68,15 @@ class BoundedBlobStore:
         self._stores.pop(session, None)
         for gone in self._root.glob(f"{_GONE}*"):
             shutil.rmtree(gone, ignore_errors=True)
+
+    def keep_only(self, session: str, refs: Iterable[BlobRef]) -> None:
+        """Frees all that a session holds but these blobs, named documents too; what is mapped stays readable."""
+        kept = {ref.digest.removeprefix("sha256:") for ref in refs}
+        with self._locked():
+            for part in (*BlobClass, NAMED):
+                for path in (self._root / session / part).rglob("*"):
+                    if path.is_file() and (part == NAMED or path.name not in kept):
+                        path.unlink()
 
     def sessions(self) -> list[str]:
         """Names of the open sessions."""

@@ -23,6 +23,7 @@ from services.core.contracts.ids import BlobDigest, digest_of
 from services.core.storage.disk import disk_errors, sync, unlinked_on_error, unsynced
 from services.core.storage.names import checked_document_name
 
+NAMED = "named"
 _CHUNK = 1 << 20
 _BATCH = 256
 _SYNCS_AT_ONCE = 8
@@ -52,7 +53,7 @@ class LocalBlobStore:
         self._after_put = after_put
         self._sync: Callable[[Path], None] = sync if durable else unsynced
         self._tmp = root / "tmp"
-        for folder in (self._tmp, root / "named", root / BlobClass.DERIVED, root / BlobClass.IDENTIFIED):
+        for folder in (self._tmp, root / NAMED, root / BlobClass.DERIVED, root / BlobClass.IDENTIFIED):
             folder.mkdir(parents=True, exist_ok=True)
         (root / BlobClass.IDENTIFIED).chmod(0o700)
 
@@ -163,7 +164,7 @@ class LocalBlobStore:
         """Names that start with the prefix, in order."""
         folder, _, start = prefix.rpartition("/")
         with disk_errors():
-            return iter(sorted(_names_below(self._root / "named", folder, start)))
+            return iter(sorted(_names_below(self._root / NAMED, folder, start)))
 
     def delete_named(self, name: str) -> None:
         """Removes a named document if it is there."""
@@ -185,7 +186,7 @@ class LocalBlobStore:
         return self._root / ref.blob_class / digits[:2] / digits
 
     def _named(self, name: str) -> Path:
-        return self._root / "named" / checked_document_name(name)
+        return self._root / NAMED / checked_document_name(name)
 
     def _written(self, data: bytes) -> Path:
         fresh = self._tmp / uuid.uuid4().hex

@@ -6,7 +6,7 @@ Integrity: what `read` and `fetch` give back has the digest that was asked for, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -76,6 +76,9 @@ class SessionStore(BlobStore, Protocol):
 
     def release(self, session: str) -> None:
         """Frees all that a session holds, whoever wrote it. Writers that still work for it are refused."""
+
+    def keep_only(self, session: str, refs: Iterable[BlobRef]) -> None:
+        """Frees all that a session holds but these blobs, named documents too. Call while nothing works for it."""
 
     def sessions(self) -> list[str]:
         """Names of the open sessions."""

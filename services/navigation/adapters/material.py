@@ -100,6 +100,12 @@ class TheatreMaterial:
         """Brain and tumour probability in the box of a coarse run's masks."""
         return surroundings(self._blobs, prepared, coarse)
 
+    def tidy(self, session: str, prepared: ManifestRef | None) -> None:
+        """Frees what a session holds but the prepared volumes of this run: earlier series, masks and evidence."""
+        with self._blobs.within(session):
+            kept = () if prepared is None else (prepared.blob, *self.manifest(prepared).outputs.values())
+        self._blobs.keep_only(session, kept)
+
     def forget(self, session: str) -> None:
         """Frees everything that a session holds."""
         self._blobs.release(session)

@@ -93,6 +93,8 @@ class TheatreSession:
         self._expiry: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
         self._showing = asyncio.Lock()
+        self._material_in_use = asyncio.Lock()
+        self._tidying: asyncio.Task[None] | None = None
         ports.poses.opened(token.text())
 
     def attach(self) -> int:
@@ -220,7 +222,7 @@ class TheatreSession:
 
     async def idle(self) -> None:
         """Returns once nothing runs, waits or is being stored."""
-        while tasks := [*self._chores, *self._line.tasks]:
+        while tasks := [task for task in (*self._chores, *self._line.tasks, self._tidying) if task and not task.done()]:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0)
 
@@ -249,7 +251,7 @@ class TheatreSession:
     @asynccontextmanager
     async def _turn(self, series: str) -> AsyncIterator[None]:
         """One series of the session at a time, and so many of all sessions as this machine takes."""
-        async with self._line.turn(series), self._ports.turn:
+        async with self._line.turn(series), self._material_in_use, self._ports.turn:
             yield
 
     def _over(self, job: Job, lock: ExitStack, task: asyncio.Task[None]) -> None:
@@ -258,6 +260,18 @@ class TheatreSession:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("theatre.unexpected", exc_info=error)
             self._say(self._broken(job))
+        if self._tidying is None or self._tidying.done():
+            self._tidying = self._spawned(self._tidied())
+
+    async def _tidied(self) -> None:
+        """Frees what earlier series have left once nobody reads it: a long operation fits into the session's part."""
+        while True:
+            while self._chores:
+                await asyncio.wait(self._chores)
+            async with self._material_in_use:
+                if not self._chores:
+                    await asyncio.to_thread(self._ports.material.tidy, self.token.session, self.anatomy.prepared)
+                    return
 
     def _broken(self, job: Job) -> Degraded:
         limit = Limit(reason=Reason.INFERENCE_FAILED, message="an unexpected error; the log has the place")
@@ -297,15 +311,18 @@ class TheatreSession:
                 return
 
     def _chore(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = self._spawned(work)
         self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
 
+    def _spawned(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         def done(task: asyncio.Task[None]) -> None:
-            self._chores.discard(task)
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("theatre.chore_failed", exc_info=error)
 
+        task = asyncio.get_running_loop().create_task(work)
         task.add_done_callback(done)
+        return task
 
     def _remember(self) -> None:
         def over() -> None:

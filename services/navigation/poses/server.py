@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import sys
 
 import grpc.aio
@@ -11,6 +12,7 @@ from glioserve.navigation.v1 import pose_service_pb2_grpc
 
 from services.core.runtime.health import HealthServer
 from services.core.runtime.home import publish_endpoints
+from services.core.runtime.priority import take_real_time
 from services.core.runtime.process import Process, run_process
 from services.core.runtime.settings import load
 from services.core.security.tls import TlsSettings, listen
@@ -25,6 +27,7 @@ MESSAGE_BYTES = 16 << 10
 """A pose has some 200 bytes."""
 SWITCH_S = 0.001
 """A scrape of the metrics, in its own thread, may hold a pose up for so long."""
+log = logging.getLogger(__name__)
 
 
 def main() -> int:
@@ -36,7 +39,14 @@ def _run(process: Process) -> None:
     settings = load(PoseSettings, NAME, process.environ)
     tls = load(TlsSettings, "tls", process.environ)
     sys.setswitchinterval(SWITCH_S)
+    _prioritise(wanted=settings.real_time)
     asyncio.run(_serve(process, settings, tls))
+
+
+def _prioritise(*, wanted: bool) -> None:
+    """Before any other thread exists: they all take after this one."""
+    granted = wanted and take_real_time()
+    log.info("poses %s real-time priority", "have" if granted else "do without", extra={"real_time": granted})
 
 
 async def _serve(process: Process, settings: PoseSettings, tls: TlsSettings) -> None:
@@ -63,6 +73,7 @@ async def _serve(process: Process, settings: PoseSettings, tls: TlsSettings) -> 
 def _rules(settings: PoseSettings) -> PoseRules:
     return PoseRules(
         look_s=settings.look_s,
+        a_second=settings.poses_per_second,
         stale=StaleRules(
             mask_s=settings.mask_stale_s,
             registration_s=settings.registration_stale_s,

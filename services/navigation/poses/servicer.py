@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from services.navigation.domain.answers import Fault
 from services.navigation.domain.pose_answer import Moment, PoseAnswer, PoseReason, StaleRules, answer
 from services.navigation.domain.token import folder_name
 from services.navigation.entrypoints.grpc_server import abort, require_navigation
+from services.navigation.poses.pace import Pace
 from services.navigation.poses.shown import Watched
 
 Request: TypeAlias = pose_service_pb2.TrackPosesRequest
@@ -39,9 +41,12 @@ _NANO = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseRules:
-    """How often the newest mask is looked for, and from when on an answer is stale."""
+    """How often the newest mask is looked for, how many poses of a stream are answered a second, and from when on an
+    answer is stale.
+    """
 
     look_s: float
+    a_second: float
     stale: StaleRules
 
 
@@ -62,10 +67,13 @@ class PoseServicer(pose_service_pb2_grpc.PoseServiceServicer):
         try:
             require_navigation(context)
             watched: Watched | None = None
+            pace = Pace(self._rules.a_second)
             async for request in requests:
                 if watched is None:
                     folder = self._sessions / folder_name(request.resume_token)
                     watched = Watched(folder, self._rules.look_s, self._clock.monotonic)
+                if (wait_s := pace.wait_s(self._clock.monotonic())) > 0:
+                    await asyncio.sleep(wait_s)
                 yield self._answered(request, watched)
         except Fault as fault:
             await abort(context, fault)

@@ -17,5 +17,11 @@ class PoseSettings(ServerSettings):
     )
     look_s: float = Field(default=0.1, gt=0, le=1.0, description="Time between two looks for a newer mask.")
 
+    real_time: bool = Field(
+        default=True, description="Real-time priority where the machine permits it (RLIMIT_RTPRIO, CAP_SYS_NICE)."
+    )
+    poses_per_second: float = Field(
+        default=500.0, gt=0, description="Poses of one stream that are answered in a second; more are read later."
+    )
     streams: int = Field(default=64, ge=1, description="Calls at the same time, health included.")
     drain_s: float = Field(default=25.0, gt=0, description="How long streams go on after a stop.")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import queue
 import signal
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -265,6 +268,16 @@ def test_only_a_navigation_systems_certificate_may_ask(tmp_path: Path) -> None:
                     assert denied == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_NOT_ALLOWED")
         with plain(site) as link:
             assert refusal(Tool(link, TOKEN).ask)[0] is grpc.StatusCode.UNAVAILABLE
+
+
+def test_it_has_real_time_priority_where_that_is_permitted_and_wanted(tmp_path: Path) -> None:
+    ours = "import sys; from services.core.runtime.priority import take_real_time; sys.exit(not take_real_time())"
+    permitted = subprocess.run([sys.executable, "-c", ours], check=False).returncode == 0
+    for wanted in (True, False):
+        setting = {"GLIOSERVE_NAVIGATION_POSES__REAL_TIME": str(wanted)}
+        with running_poses(tmp_path / str(wanted), {**PLAIN, **setting}) as site:
+            expected = os.SCHED_RR if wanted and permitted else os.SCHED_OTHER
+            assert os.sched_getscheduler(site.process.pid) == expected
 
 
 def test_it_does_not_start_in_the_clear_without_being_told_so(tmp_path: Path) -> None:

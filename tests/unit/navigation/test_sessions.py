@@ -89,6 +89,24 @@ def test_a_result_is_stored_after_its_final_mask_and_spooled_for_the_gateway(wor
     assert world.ward.read_named(f"runs/{final.run_id}") is not None
 
 
+def test_what_earlier_series_have_left_is_freed_and_their_results_are_stored_all_the_same(
+    world: World, tmp_path: Path
+) -> None:
+    large = 1 << 20
+    with TheatreClient(world.address, PLAIN) as client:
+        client.start(deadline_s=10.0)
+        for number in range(3):
+            client.send(series(tmp_path, f"series{number}", bytes([number]) * large))
+            told(client, last_word)
+        (session,) = set(world.store.sessions()) - {"common"}
+        wait_for(lambda: world.store.used_bytes(session) < large / 4)
+        client.send(series(tmp_path, "another"))
+        assert masks(told(client, last_word))
+    wait_for(lambda: len(list((tmp_path / "spool").glob("*.json"))) == 4)
+    last = [run for run in world.script.runs if run.stage is Stage.PREPARE][-1].input("prepare")
+    assert last is not None
+
+
 def test_a_broken_stream_is_no_cancel_and_its_answers_wait(world: World, tmp_path: Path) -> None:
     going_on = asyncio_gate(world, SegmentStep.FINE)
     with TheatreClient(world.address, PLAIN) as client:

@@ -55,6 +55,25 @@ def test_all_sessions_together_hold_no_more_than_the_store(store: BoundedBlobSto
     assert store.used_bytes() == 30 * PAGE
 
 
+def test_a_session_keeps_what_it_is_told_to_keep_and_nothing_else(store: BoundedBlobStore) -> None:
+    with store.within("two"):
+        others = store.put(pages(3, "o"), "a/b")
+    with store.within("one"):
+        kept = [store.put(pages(2, seed), "a/b", blob_class) for seed, blob_class in zip("kl", BlobClass, strict=True)]
+        dropped = store.put(pages(2, "d"), "a/b")
+        store.put_named("runs/a", b"{}")
+        with store.local_path(dropped) as path, path.open("rb") as mapped:
+            store.keep_only("one", kept)
+            assert mapped.read() == pages(2, "d")
+        assert not store.exists(dropped)
+        assert [store.read(ref) for ref in kept] == [pages(2, "k"), pages(2, "l")]
+        assert store.read_named("runs/a") is None
+        assert store.put(pages(2, "d"), "a/b") == dropped
+    assert store.used_bytes("one") == 6 * PAGE
+    with store.within("two"):
+        assert store.exists(others)
+
+
 def test_the_room_left_is_that_of_the_session_and_of_the_store(store: BoundedBlobStore) -> None:
     assert store.free_bytes() == 40 * PAGE
     with store.within("one"):
