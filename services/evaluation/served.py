@@ -1,6 +1,7 @@
 """The released networks in process, as the segmentation service runs them: its crops, cleaning and judgement.
 
-OpenVINO in FP32 as in the CPU backend of Triton. What is not here is preparation: cases come prepared.
+OpenVINO as in the CPU backend of Triton: the INT8 graph where a model has one, all else in FP32. What is not here is
+preparation: cases come prepared.
 """
 
 from __future__ import annotations
@@ -55,6 +56,12 @@ class Answer:
     touches_edge: bool
 
 
+def graph_in(version: Path) -> Path:
+    """The graph of a model version that CPU sites run."""
+    quantised = version / "int8.xml"
+    return quantised if quantised.exists() else version / "model.onnx"
+
+
 class ServedModels:
     """Both networks of a model repository, compiled once. Raises Permanent when its manifest disagrees with it."""
 
@@ -65,7 +72,7 @@ class ServedModels:
         self.origin = Origin(models=self.digests, settings=settings_digest(self.settings))
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
         self._coarse, self._fine = (
-            openvino.compile_model(str(repository / name / catalog.ref(name).version / "model.onnx"), "CPU", options)
+            openvino.compile_model(str(graph_in(repository / name / catalog.ref(name).version)), "CPU", options)
             for name in NAMES
         )
 

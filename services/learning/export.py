@@ -3,7 +3,8 @@
     python -m services.learning.export coarse --weights DIR/best.pt --repository triton_models
 
 The graph computes in FP32 (the weights are widened when it is loaded), so it is the same on every CPU. Before the
-file replaces its predecessor it must agree with torch, in OpenVINO and ONNX Runtime, to 1e-3 in probability.
+file replaces its predecessor it must agree with torch, in OpenVINO and ONNX Runtime, to 1e-3 in probability. An INT8
+graph of the predecessor goes (services.learning.quantise makes a new one).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from services.learning.network import CLASSES, FINE_SLOTS, QUALITY, SLOTS, Coars
 from services.learning.store import load_state, widened
 
 TOLERANCE = 1e-3
+QUANTISED = "int8.xml"
+"""The graph that CPU sites run where a version's folder holds it."""
 OPSET = 18
 _CLASS_AXIS = {"evidence": 1, "markers": 2}
 _SMALL = 64  # tensors below this many values stay FP32
@@ -219,6 +222,8 @@ def release(exported: Exported, repository: Path, name: str, version: str = "1")
         if max(differences.values()) > TOLERANCE:
             raise ValueError(f"{name} differs from torch: {differences}")
         trial.replace(path)
+        for stale in path.parent.glob(f"{Path(QUANTISED).stem}.*"):
+            stale.unlink()  # of the weights before
     finally:
         trial.unlink(missing_ok=True)
     write_manifest(repository)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from services.core.contracts.enums import Stage
 from services.core.runtime.health import HealthServer
+from services.core.runtime.heap import return_large_blocks
 from services.core.runtime.home import Home, publish_endpoints, read_endpoints
 from services.core.runtime.process import Process
 from services.core.runtime.settings import load
@@ -43,6 +44,7 @@ def run(process: Process) -> None:
     """Serves until the process is asked to stop. Raises SettingsError on settings that must not be served."""
     settings = load(NavigationSettings, "navigation", process.environ)
     tls = load(TlsSettings, "tls", process.environ)
+    return_large_blocks()
     asyncio.run(_serve(process, settings, tls))
 
 

@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="torch is not installed; `make learning` makes its environment")
+
 from services.learning import balance
 from services.learning.balance import Scored, calibration_error, fitted, mean_dice
 from services.learning.network import CLASSES, CoarseNet
 from services.learning.store import half, load_state, replace_state
+
+pytestmark = pytest.mark.unit
 
 
 def biased(seed: int, too_much: float) -> Scored:

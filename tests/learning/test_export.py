@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed; `make learn
 
 from services.core.imaging.canonical import COARSE_SHAPE, FINE_CROP_SHAPE  # noqa: E402
 from services.learning.export import (  # noqa: E402
+    QUANTISED,
     TOLERANCE,
     Exported,
     coarse_exported,
@@ -52,7 +53,8 @@ def test_a_release_agrees_with_torch_keeps_the_contract_and_half_precision(
     tmp_path: Path, name: str, make: Callable[[], Exported], shapes: dict[str, list[int]]
 ) -> None:
     exported = make()
-    (tmp_path / name).mkdir()
+    (tmp_path / name / "1").mkdir(parents=True)
+    (tmp_path / name / "1" / QUANTISED).write_text("of the weights before")
     (tmp_path / name / "config.pbtxt").write_text(f'name: "{name}"')
     differences = release(exported, tmp_path, name)
     assert max(differences.values()) <= TOLERANCE
@@ -65,6 +67,7 @@ def test_a_release_agrees_with_torch_keeps_the_contract_and_half_precision(
     assert sum(int(np.prod(t.dims)) for t in stored) < 2000
     assert b"site-packages" not in path.read_bytes()
     assert name in json.loads((tmp_path / "manifest.json").read_text())["models"]
+    assert not (path.parent / QUANTISED).exists()
 
 
 def test_evidence_is_compared_as_probability_of_labels_and_of_markers_alike() -> None:
