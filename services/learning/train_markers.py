@@ -14,7 +14,7 @@ import argparse
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from services.learning.store import half, load_state, replace_state, report, wid
 
 HELD_OUT = 0.2
 VARIANTS = ("all", "structural", "some")
+DISTANCES = (0.15, 0.2, 0.25, 0.3, 0.35)
 BATCH, EPOCHS, RATE, DECAY, KL_WEIGHT = 64, 60, 1e-3, 3e-2, 0.01
 
 
@@ -179,6 +180,24 @@ def _fitted(logit: Tensor, truth: Tensor) -> tuple[float, float]:
     return float(torch.exp(log_temperature.detach().clamp(-3.0, 3.0))), float(bias.detach())
 
 
+def decided(evidence: Tensor, truth: Tensor, table: Mapping[str, Any]) -> dict[str, dict[str, list[float | None]]]:
+    """By marker and distance of the calibrated probability from 0.5: the share that is that far away, and how much of
+    it is right (None of nothing). `min_distance` of molecular_subtyping is chosen from it.
+    """
+    alpha = evidence.double() + 1.0
+    logit = torch.log(alpha[:, :, 1] / alpha[:, :, 0])
+    rows: dict[str, dict[str, list[float | None]]] = {}
+    for index, (marker, scaling) in enumerate(table["markers"].items()):
+        probability = torch.sigmoid((logit[:, index] + scaling["bias"]) / scaling["temperature"])
+        right = (probability > 0.5) == truth[:, index].bool()
+        rows[marker] = {}
+        for distance in DISTANCES:
+            far = (probability - 0.5).abs() >= distance
+            share = float(far.double().mean())
+            rows[marker][str(distance)] = [share, float(right[far].double().mean()) if share else None]
+    return rows
+
+
 def main() -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -202,7 +221,9 @@ def main() -> None:
     replace_state(options.out / "coarse.pt", half(net.state_dict()))
     number = len(np.unique(data.number))
     fitted_on = f"{len(np.unique(check.number))} held-out phantoms of {number}, several sets of sequences each"
-    table = calibration(answers(net, check), check.truth, f"phantoms-{number}", fitted_on)
+    found = answers(net, check)
+    table = calibration(found, check.truth, f"phantoms-{number}", fitted_on)
+    report(options.out / "log.jsonl", {"answered_and_right": decided(found, check.truth, table)})
     (options.out / "calibration.json").write_text(json.dumps(table, indent=2) + "\n")
 
 

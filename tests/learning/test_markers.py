@@ -15,6 +15,7 @@ from services.learning.train_markers import (  # noqa: E402
     Summaries,
     answers,
     calibration,
+    decided,
     marker_loss,
     sequences_of,
     summarised,
@@ -71,6 +72,18 @@ def test_the_head_learns_a_sign_and_is_calibrated_on_cases_it_never_saw(tmp_path
     assert float((guess == check.truth[:, 0].bool()).float().mean()) > 0.75
     table = calibration(evidence, check.truth, "test-1", "made up")
     assert set(calibration_from(table).markers) == {str(marker) for marker in Marker}
+    rows = decided(evidence, check.truth, table)[str(Marker.IDH)]
+    shares = [share or 0.0 for share, _ in rows.values()]
+    assert shares == sorted(shares, reverse=True)
+    assert all(right is None or right > 0.75 for _, right in rows.values())
+
+
+def test_nothing_that_is_answered_is_neither_right_nor_wrong() -> None:
+    table = {"markers": {"idh": {"temperature": 1.0, "bias": 0.0}}}
+    doubtful = decided(torch.zeros(3, 1, 2), torch.ones(3, 1, dtype=torch.long), table)["idh"]
+    assert set(map(tuple, doubtful.values())) == {(0.0, None)}
+    sure = torch.tensor([[[0.0, 99.0]], [[99.0, 0.0]]])
+    assert decided(sure, torch.tensor([[1], [1]]), table)["idh"]["0.35"] == [1.0, 0.5]
 
 
 def test_kept_phantoms_come_back_with_all_ten_sequences_and_their_markers(tmp_path: Path) -> None:
