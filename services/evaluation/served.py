@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from services.core.contracts.enums import STRUCTURAL, Modality
 from services.core.contracts.facts import MarkerEvidence
 from services.core.imaging.canonical import COARSE_SHAPE
-from services.core.triton.catalog import ModelCatalog
+from services.core.triton.catalog import QUANTISED, ModelCatalog
 from services.evaluation.origin import Origin, settings_digest
 from services.evaluation.thinning import Case
 from services.fusion_segmentation.domain import crops as cropping
@@ -58,7 +58,7 @@ class Answer:
 
 def graph_in(version: Path) -> Path:
     """The graph of a model version that CPU sites run."""
-    quantised = version / "int8.xml"
+    quantised = version / QUANTISED
     return quantised if quantised.exists() else version / "model.onnx"
 
 

@@ -34,8 +34,8 @@ from services.phantom.prepared import prepared
 FIRST, CASES, SPACING_MM = 100, 28, 2.0
 """Selection phantoms from this number on: the trainer chooses checkpoints with lower ones."""
 PAIR = (1, 3)  # t1c and t2f, the commonest protocol with sequences missing
-DOUBT = 6.0  # log evidence by which background must lead for offsets never to matter
 STEPS, LARGEST = (0.6, 0.3, 0.15), 4.0
+DOUBT = 2 * LARGEST  # log evidence by which background must lead for offsets never to matter
 TEMPERATURES = tuple(np.round(np.arange(1.0, 3.01, 0.1), 1))
 Scores = NDArray[np.float32]
 
@@ -73,11 +73,8 @@ def selection_cases(count: int) -> Iterator[tuple[Packed, NDArray[np.bool_]]]:
     for number in range(FIRST, FIRST + count):
         whole = prepared(frozen.selection_study(number, spacing_mm=SPACING_MM), SPACING_MM, STRUCTURAL)
         yield Packed.of(whole), whole.brain
-        pair = Packed.of(whole)
-        for slot in set(range(len(STRUCTURAL))) - set(PAIR):
-            for part in (pair.image, pair.available, pair.quality):
-                part[slot] = 0.0
-        yield pair, whole.brain
+        gone = [slot for slot in range(len(STRUCTURAL)) if slot not in PAIR]
+        yield Packed.of(whole).without(gone), whole.brain
 
 
 def mean_dice(cases: Sequence[Scored], offsets: Scores) -> float:
@@ -87,7 +84,11 @@ def mean_dice(cases: Sequence[Scored], offsets: Scores) -> float:
 
 
 def fitted(cases: Sequence[Scored]) -> Scores:
-    """Offsets (classes,) with the highest mean Dice, by steps along one class after another, which grow finer."""
+    """Offsets (classes,) with the highest mean Dice, by steps along one class after another, which grow finer.
+
+    Dice sees their differences alone, so the mean of the tumour's classes is held at zero: no more and no less evidence
+    inside the tumour than the network gave.
+    """
     offsets = np.zeros(CLASSES, dtype=np.float32)
     best = mean_dice(cases, offsets)
     for step in STEPS:
@@ -99,7 +100,7 @@ def fitted(cases: Sequence[Scored]) -> Scores:
                 trial[label] += change
                 if abs(trial[label]) <= LARGEST and (value := mean_dice(cases, trial)) > best + 1e-4:
                     best, offsets, moved = value, trial, True
-    return offsets
+    return offsets - offsets[list(REGIONS["WT"])].mean()
 
 
 def calibration_error(cases: Sequence[Scored], offsets: Scores, temperature: float) -> float:

@@ -60,14 +60,6 @@ def cases(first_seed: int, count: int, *, all_sequences: bool) -> list[Packed]:
     return [Packed.of(randomised_case(first_seed + n, atlas, options)) for n in range(count)]
 
 
-def without(case: Packed, gone: tuple[int, ...]) -> Packed:
-    """The case without some of its sequences."""
-    image, available, quality = case.image.copy(), case.available.copy(), case.quality.copy()
-    for part in (image, available, quality):
-        part[list(gone)] = 0.0
-    return replace(case, image=image, available=available, quality=quality)
-
-
 def trained(variant: Variant, training: list[Packed], folder: Path, seed: int = 1) -> Trainer:
     """The variant after one pass over the cases."""
     plan = Plan(budget_cases=len(training), crops=(), mode=variant.mode, attention=variant.attention)
@@ -96,7 +88,7 @@ def measured(trainer: Trainer, tests: list[Packed], *, quality: bool = True) -> 
     drops = {}
     for gone in combinations(range(len(STRUCTURAL)), 2):
         name = "without " + ", ".join(STRUCTURAL[slot] for slot in gone)
-        found = [region_dices(predicted(trainer.average, without(c, gone), device), c.labels) for c in given]
+        found = [region_dices(predicted(trainer.average, c.without(gone), device), c.labels) for c in given]
         drops[name] = mean_dices(found)
     mean = {region: float(np.mean([row[region] for row in drops.values()])) for region in ("WT", "TC", "ET")}
     return {"all": mean_dices(rows), "two_missing": mean, "drops": drops}

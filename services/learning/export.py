@@ -23,13 +23,11 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from services.core.imaging.canonical import COARSE_SHAPE, FINE_CROP_SHAPE
-from services.core.triton.catalog import write_manifest
+from services.core.triton.catalog import QUANTISED, write_manifest
 from services.learning.network import CLASSES, FINE_SLOTS, QUALITY, SLOTS, CoarseNet, FineNet
 from services.learning.store import load_state, widened
 
 TOLERANCE = 1e-3
-QUANTISED = "int8.xml"
-"""The graph that CPU sites run where a version's folder holds it."""
 OPSET = 18
 _CLASS_AXIS = {"evidence": 1, "markers": 2}
 _SMALL = 64  # tensors below this many values stay FP32
@@ -222,12 +220,17 @@ def release(exported: Exported, repository: Path, name: str, version: str = "1")
         if max(differences.values()) > TOLERANCE:
             raise ValueError(f"{name} differs from torch: {differences}")
         trial.replace(path)
-        for stale in path.parent.glob(f"{Path(QUANTISED).stem}.*"):
-            stale.unlink()  # of the weights before
+        remove_quantised(path.parent)  # of the weights before
     finally:
         trial.unlink(missing_ok=True)
     write_manifest(repository)
     return differences
+
+
+def remove_quantised(folder: Path) -> None:
+    """Removes the INT8 graph of a model version, if it has one."""
+    for part in folder.glob(f"{Path(QUANTISED).stem}.*"):
+        part.unlink()
 
 
 def _tempered(net: CoarseNet, temperature: float) -> CoarseNet:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.queues import Queue
 from pathlib import Path
 from queue import Empty, Full
@@ -29,8 +29,6 @@ from services.phantom.randomised_atlas import TissueAtlas, tissue_atlas
 from services.phantom.randomised_rescan import rescanned
 
 TRAINING_SEEDS, SELECTION_SEEDS, TEST_SEEDS = 10_000_000, 20_000_000, 30_000_000
-POOL = 60
-"""Grown phantoms kept by a generator process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +46,26 @@ class Packed:
             image=case.image.astype(np.float16), available=case.available, quality=case.quality, labels=case.labels
         )
 
+    def without(self, gone: Sequence[int]) -> Packed:
+        """The case with zeros for some of its sequences."""
+        image, available, quality = self.image.copy(), self.available.copy(), self.quality.copy()
+        for part in (image, available, quality):
+            part[list(gone)] = 0.0
+        return replace(self, image=image, available=available, quality=quality)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diet:
     """What the network is fed. `phantom_share` of the cases are grown phantoms, each drawn about `reuse` times;
     `functional_share` of those keep their functional maps; everything else is structural sequences only.
+    `pool`: grown phantoms that a generator process holds (18 MB each at 2 mm, 90 at 1 mm).
     `keep`: a folder for every new phantom with all of its maps, for the marker head.
     """
 
     phantom_share: float = 0.6
     reuse: float = 6.0
     functional_share: float = 0.5
+    pool: int = 60
     keep: Path | None = None
 
 
@@ -81,10 +88,10 @@ class Kitchen:
         return Packed.of(randomised_case(seed, self._atlas, options))
 
     def _phantom(self, rng: np.random.Generator, seed: int) -> TrainingCase:
-        if len(self._pool) < POOL // 4 or rng.random() < 1.0 / self._diet.reuse:
+        if len(self._pool) < self._diet.pool // 4 or rng.random() < 1.0 / self._diet.reuse:
             case = self._new_phantom(rng, seed - TRAINING_SEEDS)
             self._pool.append(case)
-            del self._pool[:-POOL]
+            del self._pool[: -self._diet.pool]
         else:
             case = self._pool[int(rng.integers(len(self._pool)))]
         return rescanned(rng, case) if self._spacing > 1.0 else case
@@ -172,12 +179,7 @@ def fixed_cases(first_seed: int, count: int, spacing_mm: float = 2.0) -> list[Pa
     atlas = tissue_atlas(load_atlas(), spacing_mm)
     options = CaseOptions(all_sequences=True, healthy_share=0.0)
     cases = [randomised_case(first_seed + n, atlas, options) for n in range(count)]
-    for case in cases[1::2]:
-        for slot in (0, 2):
-            case.image[slot] = 0.0
-            case.quality[slot] = 0.0
-            case.available[slot] = 0.0
-    return [Packed.of(case) for case in cases]
+    return [Packed.of(case).without((0, 2) if n % 2 else ()) for n, case in enumerate(cases)]
 
 
 def selection_phantoms(count: int) -> list[Packed]:

@@ -3,7 +3,7 @@
     python -m services.learning.peers [--threads 2] [--out FILE]     # needs monai beside the learning environment
 
 Sliding windows of 128^3 with half overlap over the canonical box at 1 mm, as those networks are used. Untrained: time
-only. Ours is timed on the same machine in the same run, from the released files.
+only. Ours is timed on the same machine in the same run, in FP16 as they are.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def seconds_per_patch(net: nn.Module, threads: int, repeat: int = 3) -> float:
 
 
 def ours(repository: Path, threads: int) -> dict[str, float]:
-    """Coarse, and coarse with two crops, from the released files."""
+    """Coarse, and coarse with two crops, from the released FP16 files."""
     shapes = {"fusion_coarse": (COARSE_SHAPE, 10), "fusion_fine": (FINE_CROP_SHAPE, 4)}
     found = {}
     for name, (shape, slots) in shapes.items():

@@ -30,7 +30,7 @@ WHOLE_SHARE = 0.5  # of the cases keep all the sequences they have
 RATE = 2e-3
 KL_WEIGHT = 0.02
 FINE_SEEDS = TRAINING_SEEDS + 5_000_000
-FINE_DIET = Diet(phantom_share=0.6, reuse=2.0, functional_share=0.0)
+FINE_DIET = Diet(phantom_share=0.6, reuse=2.0, functional_share=0.0, pool=12)
 
 
 @torch.no_grad()

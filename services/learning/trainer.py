@@ -202,11 +202,7 @@ def thinned(case: Packed, rng: np.random.Generator) -> Packed:
     there = np.flatnonzero(case.available)
     if there.size < 2:
         return case
-    gone = rng.permutation(there)[: int(rng.integers(1, there.size))]
-    image, available, quality = case.image.copy(), case.available.copy(), case.quality.copy()
-    for part in (image, available, quality):
-        part[gone] = 0.0
-    return replace(case, image=image, available=available, quality=quality)
+    return case.without(rng.permutation(there)[: int(rng.integers(1, there.size))].tolist())
 
 
 def tensors(case: Packed, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -82,8 +82,13 @@ class Material(Protocol):
     def around(self, prepared: Manifest, coarse: ManifestRef) -> Surroundings:
         """Brain and tumour probability in the box of a coarse run's masks. Raises Permanent, Transient."""
 
-    def tidy(self, session: str, prepared: ManifestRef | None) -> None:
-        """Frees what a session holds but the prepared volumes of this run. Call while nothing works for it."""
+    def discard(self, session: str, series: str) -> None:
+        """Removes the files of a series that are still there: it was refused, cancelled or late."""
+
+    def tidy(self, session: str, prepared: ManifestRef | None, in_use: Sequence[ManifestRef]) -> None:
+        """Frees the blobs of a session but the prepared volumes of a run, what the runs `in_use` hold, and what they
+        were made from. Call while no stage works for it.
+        """
 
     def forget(self, session: str) -> None:
         """Frees everything that a session holds."""

@@ -48,12 +48,13 @@ def rescanned(rng: np.random.Generator, case: TrainingCase, spacing_mm: float = 
 
 def _drop(rng: np.random.Generator, available: NDArray[np.float32], *, operated: bool) -> None:
     """Sequences that go missing, in place; at least one structural sequence that was there stays."""
-    left = np.zeros(SHARP, dtype=np.float32)
     if operated and rng.random() < INTRAOPERATIVE_SHARE:
-        left[STRUCTURAL.index(INTRAOPERATIVE[int(rng.integers(len(INTRAOPERATIVE)))])] = 1.0
-        available *= np.pad(left, (0, len(available) - SHARP)) if (available[:SHARP] * left).any() else 1.0
-        return
+        alone = STRUCTURAL.index(INTRAOPERATIVE[int(rng.integers(len(INTRAOPERATIVE)))])
+        if available[alone]:
+            available[:alone] = available[alone + 1 :] = 0.0
+            return
     if rng.random() < DROPOUT_SHARE:
+        left = np.zeros(SHARP, dtype=np.float32)
         left[list(LEFT[int(rng.choice(len(LEFT), p=LEFT_SHARE))])] = 1.0
         if (available[:SHARP] * left).any():
             available[:SHARP] *= left

@@ -11,8 +11,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed; `make learning` makes its environment")
 
 from services.core.imaging.canonical import COARSE_SHAPE, FINE_CROP_SHAPE  # noqa: E402
+from services.core.triton.catalog import QUANTISED  # noqa: E402
 from services.learning.export import (  # noqa: E402
-    QUANTISED,
     TOLERANCE,
     Exported,
     coarse_exported,

@@ -12,10 +12,9 @@ pytest.importorskip("nncf", reason="nncf is not installed; `make learning` makes
 
 import openvino
 
-from services.core.triton.catalog import ModelCatalog, write_manifest
+from services.core.triton.catalog import QUANTISED, ModelCatalog, write_manifest
 from services.evaluation.served import graph_in
 from services.learning import quantise
-from services.learning.export import QUANTISED
 from services.learning.quantise import LARGEST_DROP, MARKERS_WITHIN, examples, released
 
 pytestmark = [
@@ -53,6 +52,7 @@ def test_the_int8_graph_of_the_released_weights_answers_as_they_do_and_is_part_o
 def test_a_graph_that_does_not_pay_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantise, "quantised", lambda model, *_: model)
     shutil.copy(REPOSITORY / "fusion_coarse" / "1" / "model.onnx", tmp_path)
+    (tmp_path / QUANTISED).write_text("of an earlier attempt")
     monkeypatch.setattr(quantise, "PAYS", 0.0)
     assert not released(tmp_path, examples(1))["kept"]
     assert graph_in(tmp_path) == tmp_path / "model.onnx"

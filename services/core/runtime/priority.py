@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 _LOWEST = 1
+_THREADS = Path("/proc/self/task")
 
 
 def take_real_time() -> bool:
-    """Puts the calling thread, and threads that it starts later, before all ordinary work (SCHED_RR, lowest priority).
+    """Puts the threads of this process, and those that they start later, before all ordinary work (SCHED_RR, lowest
+    priority).
 
-    False where the machine does not permit it (RLIMIT_RTPRIO, CAP_SYS_NICE); nothing has changed then. The kernel
-    keeps a share of every core for the others (sched_rt_runtime_us), so that a mistake does not stop the machine.
+    False where the machine does not permit it (RLIMIT_RTPRIO, CAP_SYS_NICE) or knows no such thing; then nothing has
+    changed. The kernel keeps a share of every core for the others (sched_rt_runtime_us), so that a mistake does not
+    stop the machine.
     """
     try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(_LOWEST))
-    except PermissionError:
+        for thread in _THREADS.iterdir():
+            os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(_LOWEST))
+    except OSError:
         return False
     return True

@@ -70,13 +70,13 @@ class BoundedBlobStore:
             shutil.rmtree(gone, ignore_errors=True)
 
     def keep_only(self, session: str, refs: Iterable[BlobRef]) -> None:
-        """Frees all that a session holds but these blobs, named documents too; what is mapped stays readable."""
+        """Frees all blobs of a session but these, and its named documents; what is mapped stays readable."""
         kept = {ref.digest.removeprefix("sha256:") for ref in refs}
         with self._locked():
             for part in (*BlobClass, NAMED):
                 for path in (self._root / session / part).rglob("*"):
                     if path.is_file() and (part == NAMED or path.name not in kept):
-                        path.unlink()
+                        path.unlink(missing_ok=True)
 
     def sessions(self) -> list[str]:
         """Names of the open sessions."""

@@ -78,7 +78,9 @@ class SessionStore(BlobStore, Protocol):
         """Frees all that a session holds, whoever wrote it. Writers that still work for it are refused."""
 
     def keep_only(self, session: str, refs: Iterable[BlobRef]) -> None:
-        """Frees all that a session holds but these blobs, named documents too. Call while nothing works for it."""
+        """Frees all blobs of a session but these, and its named documents. Call while no stage works for it: a run
+        that has not told its result yet would lose it.
+        """
 
     def sessions(self) -> list[str]:
         """Names of the open sessions."""

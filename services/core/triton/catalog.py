@@ -16,6 +16,8 @@ from services.core.contracts.ids import JsonValue, canonical_json
 from services.core.contracts.manifest import ModelRef
 
 SCHEMA = "glioserve.models.v1"
+QUANTISED = "int8.xml"
+"""Beside `model.onnx`, where a version has one: the graph that CPU sites run (with `int8.bin`)."""
 _ADVICE = "Run triton_models/write_manifest.py after changing a model, or restore the released files."
 
 

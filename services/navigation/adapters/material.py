@@ -100,10 +100,16 @@ class TheatreMaterial:
         """Brain and tumour probability in the box of a coarse run's masks."""
         return surroundings(self._blobs, prepared, coarse)
 
-    def tidy(self, session: str, prepared: ManifestRef | None) -> None:
-        """Frees what a session holds but the prepared volumes of this run: earlier series, masks and evidence."""
+    def discard(self, session: str, series: str) -> None:
+        """Removes the files of a series that did not become blobs."""
+        shutil.rmtree(self.uploads(session, series), ignore_errors=True)
+
+    def tidy(self, session: str, prepared: ManifestRef | None, in_use: Sequence[ManifestRef]) -> None:
+        """Frees earlier series, masks and evidence: all blobs but those of these runs and of the inputs of `in_use`."""
         with self._blobs.within(session):
-            kept = () if prepared is None else (prepared.blob, *self.manifest(prepared).outputs.values())
+            inputs = (ref for run in in_use for ref in self.manifest(run).inputs)
+            runs = {*in_use, *inputs, *(() if prepared is None else (prepared,))}
+            kept = [blob for run in runs for blob in (run.blob, *self.manifest(run).outputs.values())]
         self._blobs.keep_only(session, kept)
 
     def forget(self, session: str) -> None:

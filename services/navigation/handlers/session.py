@@ -89,12 +89,12 @@ class TheatreSession:
         self._incoming: Incoming | None = None
         self._line = Line()
         self._coming_bytes: dict[str, int] = {}
-        self._chores: set[asyncio.Task[None]] = set()
+        self._chores: dict[asyncio.Task[None], tuple[ManifestRef, ...]] = {}
         self._expiry: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
         self._showing = asyncio.Lock()
         self._material_in_use = asyncio.Lock()
-        self._tidying: asyncio.Task[None] | None = None
+        self._tidyings: set[asyncio.Task[None]] = set()
         ports.poses.opened(token.text())
 
     def attach(self) -> int:
@@ -222,7 +222,7 @@ class TheatreSession:
 
     async def idle(self) -> None:
         """Returns once nothing runs, waits or is being stored."""
-        while tasks := [task for task in (*self._chores, *self._line.tasks, self._tidying) if task and not task.done()]:
+        while tasks := [*self._chores, *self._line.tasks, *self._tidyings]:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0)
 
@@ -251,27 +251,30 @@ class TheatreSession:
     @asynccontextmanager
     async def _turn(self, series: str) -> AsyncIterator[None]:
         """One series of the session at a time, and so many of all sessions as this machine takes."""
-        async with self._line.turn(series), self._material_in_use, self._ports.turn:
+        async with self._line.turn(series), self._ports.turn, self._material_in_use:
             yield
 
     def _over(self, job: Job, lock: ExitStack, task: asyncio.Task[None]) -> None:
         lock.close()
         self._coming_bytes.pop(job.order.series, None)
+        self._chore(asyncio.to_thread(self._ports.material.discard, self.token.session, job.order.series))
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("theatre.unexpected", exc_info=error)
             self._say(self._broken(job))
-        if self._tidying is None or self._tidying.done():
-            self._tidying = self._spawned(self._tidied())
+        self._tidy()
+
+    def _tidy(self) -> None:
+        if not self._tidyings and not self.closed.is_set():
+            task = self._spawned(self._tidied())
+            self._tidyings.add(task)
+            task.add_done_callback(self._tidyings.discard)
 
     async def _tidied(self) -> None:
-        """Frees what earlier series have left once nobody reads it: a long operation fits into the session's part."""
-        while True:
-            while self._chores:
-                await asyncio.wait(self._chores)
-            async with self._material_in_use:
-                if not self._chores:
-                    await asyncio.to_thread(self._ports.material.tidy, self.token.session, self.anatomy.prepared)
-                    return
+        """Frees what earlier series have left, so that a long operation fits into the session's part."""
+        async with self._material_in_use:
+            in_use = [ref for refs in self._chores.values() for ref in refs]
+            session, prepared = self.token.session, self.anatomy.prepared
+            await asyncio.to_thread(self._ports.material.tidy, session, prepared, in_use)
 
     def _broken(self, job: Job) -> Degraded:
         limit = Limit(reason=Reason.INFERENCE_FAILED, message="an unexpected error; the log has the place")
@@ -288,7 +291,7 @@ class TheatreSession:
         count(self._ports.metrics, answer, self._ports.clock.monotonic())
 
     def _show(self, answer: MaskAnswer, prepared: Manifest, coarse: ManifestRef) -> None:
-        self._chore(self._shown(answer, prepared, coarse))
+        self._chore(self._shown(answer, prepared, coarse), coarse)
 
     async def _shown(self, answer: MaskAnswer, prepared: Manifest, coarse: ManifestRef) -> None:
         async with self._showing:
@@ -296,7 +299,7 @@ class TheatreSession:
             await self._ports.poses.show(self.token.text(), answer, around)
 
     def _keep(self, received: Received, result: ManifestRef) -> None:
-        self._chore(self._kept(received, result))
+        self._chore(self._kept(received, result), received.intake, result)
 
     async def _kept(self, received: Received, result: ManifestRef) -> None:
         for attempt in range(1, KEEP_TRIES + 1):
@@ -310,10 +313,17 @@ class TheatreSession:
             else:
                 return
 
-    def _chore(self, work: Coroutine[object, object, None]) -> None:
+    def _chore(self, work: Coroutine[object, object, None], *reads: ManifestRef) -> None:
+        """Work beside the series; the material of the runs that it `reads` stays until it has ended."""
+
+        def done(task: asyncio.Task[None]) -> None:
+            del self._chores[task]
+            if reads:
+                self._tidy()
+
         task = self._spawned(work)
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
+        self._chores[task] = reads
+        task.add_done_callback(done)
 
     def _spawned(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         def done(task: asyncio.Task[None]) -> None:

@@ -1,4 +1,4 @@
-"""How fast one stream is answered: whoever sends without pause must not have the machine to itself."""
+"""How fast one stream is answered, however fast its poses come."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ class Pace:
 
     def wait_s(self, now: float) -> float:
         """Seconds to wait before the next pose, which counts from now on. `now`: monotonic."""
-        self._free_at = max(self._free_at, now - BURST_S) + self._step_s
+        self._free_at = max(self._free_at, now - max(BURST_S, self._step_s)) + self._step_s
         return max(self._free_at - now, 0.0)

@@ -44,9 +44,9 @@ def _run(process: Process) -> None:
 
 
 def _prioritise(*, wanted: bool) -> None:
-    """Before any other thread exists: they all take after this one."""
+    """Before the server's threads exist: they take after this one."""
     granted = wanted and take_real_time()
-    log.info("poses %s real-time priority", "have" if granted else "do without", extra={"real_time": granted})
+    log.info("poses.priority", extra={"state": "real_time" if granted else "ordinary"})
 
 
 async def _serve(process: Process, settings: PoseSettings, tls: TlsSettings) -> None:

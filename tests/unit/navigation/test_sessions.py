@@ -15,6 +15,7 @@ from services.cli.theatre_client import Response, Series, TheatreClient
 from services.core.contracts.enums import SegmentStep, Stage
 from services.core.contracts.errors import Permanent, Refused, Transient
 from services.core.contracts.events import StageRequest
+from services.core.runtime.stage import read_manifest
 from tests.unit.navigation.world import PLAIN, World, running
 
 pytestmark = pytest.mark.unit
@@ -103,8 +104,23 @@ def test_what_earlier_series_have_left_is_freed_and_their_results_are_stored_all
         client.send(series(tmp_path, "another"))
         assert masks(told(client, last_word))
     wait_for(lambda: len(list((tmp_path / "spool").glob("*.json"))) == 4)
-    last = [run for run in world.script.runs if run.stage is Stage.PREPARE][-1].input("prepare")
-    assert last is not None
+
+
+def test_while_series_follow_one_another_nothing_that_is_read_is_freed(world: World, tmp_path: Path) -> None:
+    names = [f"series{number}" for number in range(6)]
+    with TheatreClient(world.address, PLAIN) as client:
+        client.start(deadline_s=20.0)
+        for name in names:
+            client.send(series(tmp_path, name, name.encode()))
+        last_words = [told(client, last_word)[-1] for _ in names]
+        assert {response.WhichOneof("body") for response in last_words} == {"mask"}
+        wait_for(lambda: len(list((tmp_path / "spool").glob("*.json"))) == len(names))
+        (session,) = set(world.store.sessions()) - {"common"}
+        prepared = [run for run in world.script.runs if run.stage is Stage.SEGMENT][-1].input("prepare")
+        assert prepared is not None
+        with world.store.within(session):
+            for blob in read_manifest(world.store, prepared).outputs.values():
+                assert world.store.read(blob)
 
 
 def test_a_broken_stream_is_no_cancel_and_its_answers_wait(world: World, tmp_path: Path) -> None:
@@ -166,6 +182,22 @@ def test_cancelling_frees_the_compute_at_once(world: World, tmp_path: Path) -> N
         client.cancel("unwanted")
         assert told(client, last_word)[-1].cancelled.series == "unwanted"
         wait_for(lambda: len(world.script.cancelled) == 1)
+
+
+def test_a_series_that_is_cancelled_while_it_waits_leaves_no_files(world: World, tmp_path: Path) -> None:
+    going_on = asyncio_gate(world, SegmentStep.COARSE)
+    large = 1 << 20
+    with TheatreClient(world.address, PLAIN) as client:
+        client.start(deadline_s=10.0)
+        client.send(series(tmp_path, "first"))
+        client.send(series(tmp_path, "unwanted", b"x" * large))
+        told(client, lambda r: r.progress.series == "unwanted")
+        (session,) = set(world.store.sessions()) - {"common"}
+        assert world.store.used_bytes(session) >= large
+        client.cancel("unwanted")
+        wait_for(lambda: world.store.used_bytes(session) < large)
+        going_on()
+        assert masks(told(client, lambda r: r.mask.kind == answers_pb2.MASK_KIND_FINAL))
 
 
 def test_a_series_moved_to_the_front_is_computed_next(world: World, tmp_path: Path) -> None:

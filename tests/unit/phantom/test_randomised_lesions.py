@@ -15,7 +15,7 @@ from services.phantom.randomised_atlas import TissueAtlas, tissue_atlas
 from services.phantom.randomised_cavity import operate
 from services.phantom.randomised_intensity import lesion_means
 from services.phantom.randomised_lesion import KINDS, Kind, LesionPlan, grow_lesion, plan_lesion
-from services.phantom.randomised_rescan import rescanned
+from services.phantom.randomised_rescan import INTRAOPERATIVE, rescanned
 
 pytestmark = pytest.mark.unit
 
@@ -156,6 +156,20 @@ def test_another_scan_never_takes_the_last_sequence_and_leaves_the_first_alone(t
         again = rescanned(np.random.default_rng(seed), alone, SPACING)
         np.testing.assert_array_equal(again.available, alone.available)
     np.testing.assert_array_equal(alone.image, kept)
+
+
+def test_of_an_operated_case_one_sequence_alone_is_often_left(ten_slots: TrainingCase) -> None:
+    tumour = ten_slots.labels > 0
+    operated, intact = (
+        replace(ten_slots, labels=np.where(tumour, np.uint8(label), np.uint8(0))) for label in (Label.RC, Label.SNFH)
+    )
+    alone = {"operated": 0, "not operated": 0}
+    for seed in range(60):
+        for name, case in (("operated", operated), ("not operated", intact)):
+            left = np.flatnonzero(rescanned(np.random.default_rng(seed), case, SPACING).available)
+            alone[name] += len(left) == 1 and STRUCTURAL[left[0]] in INTRAOPERATIVE
+    assert 12 <= alone["operated"] <= 32
+    assert alone["not operated"] <= 3
 
 
 def test_cost_of_a_case_is_reported_and_not_judged(
