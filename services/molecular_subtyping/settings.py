@@ -23,7 +23,7 @@ class SubtypeSettings(ServiceSettings):
         json_schema_extra=_RESULT,
     )
     min_distance: float = Field(
-        default=0.3,  # of 108 held-out phantoms nine of ten answers on IDH were right, two in five answered; with 0.2 five of six
+        default=0.3,  # of 108 held-out phantoms nine in ten answers on IDH were right; with 0.2 five in six
         ge=0,
         le=0.5,
         description="How far the calibrated probability must be from 0.5.",
