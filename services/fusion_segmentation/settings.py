@@ -38,7 +38,7 @@ class FusionSettings(ServiceSettings):
         default=24, ge=1, description="Smaller connected lesions (1 mm voxels) are dropped.", json_schema_extra=_RESULT
     )
     sure_enhancement: float = Field(
-        default=0.4,  # of 28 selection phantoms those without a rim reach .1 at most, with more than four voxels .6
+        default=0.4,  # with T1c: of 28 selection phantoms those without a rim reach .1 at most, others .6
         ge=0,
         le=1,
         description="Enhancing tissue counts only when the network is that sure of it somewhere; else it is core.",

@@ -64,7 +64,7 @@ class Diet:
 
     phantom_share: float = 0.6
     reuse: float = 6.0
-    functional_share: float = 0.5
+    functional_share: float = 0.4
     pool: int = 60
     keep: Path | None = None
 

@@ -146,10 +146,12 @@ def main() -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--repository", type=Path, default=Path("triton_models"))
-    parser.add_argument("--cases", type=int, default=CASES)
+    parser.add_argument("--cases", type=int, default=CASES, help="selection phantoms, two at least")
     options = parser.parse_args()
-    told = released(options.repository / "fusion_coarse" / "1", examples(options.cases))
-    write_manifest(options.repository)
+    try:
+        told = released(options.repository / "fusion_coarse" / "1", examples(options.cases))
+    finally:
+        write_manifest(options.repository)
     print(json.dumps(told, indent=2))
 
 

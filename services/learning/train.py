@@ -57,7 +57,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="weights to start from when there is nothing to resume")
     parser.add_argument("--mode", type=FusionMode, choices=list(FusionMode), default=FusionMode.GATED)
     parser.add_argument("--keep", type=Path, help="folder for the grown phantoms, for train_markers")
-    parser.add_argument("--functional-share", type=float, default=0.5, help="of the grown phantoms: all ten sequences")
+    parser.add_argument("--functional-share", type=float, default=0.4, help="of the grown phantoms: all ten sequences")
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)

@@ -87,7 +87,7 @@ class Material(Protocol):
 
     def tidy(self, session: str, prepared: ManifestRef | None, in_use: Sequence[ManifestRef]) -> None:
         """Frees the blobs of a session but the prepared volumes of a run, what the runs `in_use` hold, and what they
-        were made from. Call while no stage works for it.
+        were made from. Call while no series is computed.
         """
 
     def forget(self, session: str) -> None:

@@ -120,6 +120,8 @@ def test_another_patients_series_is_refused_and_no_name_leaves_the_vault(theatre
         first, second = last_words(client, 2)
     assert first.mask.kind == FINAL
     assert second.refused.limit.reason == answers_pb2.REASON_OTHER_PATIENT
+    stored = theatre.home.blobs / "named" / "runs" / first.mask.run_id
+    until(stored.exists, 30, lambda: "the first series is still being copied to where identified instances lie")
     names = [invented_patient(number).name.encode() for number in (63, 64)]
     told = [place for place, data in bytes_outside_the_vault(theatre.home).items() if any(n in data for n in names)]
     assert not told

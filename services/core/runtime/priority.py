@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 _LOWEST = 1
@@ -19,7 +20,8 @@ def take_real_time() -> bool:
     """
     try:
         for thread in _THREADS.iterdir():
-            os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(_LOWEST))
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(_LOWEST))
     except OSError:
         return False
     return True

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.core.contracts.enums import Completeness, OutcomeStatus, Stage, Verdict
+from services.core.contracts.enums import Completeness, Lane, OutcomeStatus, Stage, Verdict
 from services.core.contracts.errors import GlioServeError, Permanent, Refused, Transient
 from services.core.contracts.events import (
     BlobRef,
@@ -95,9 +95,9 @@ def run(handler: StageHandler, request: StageRequest, ports: RunPorts, checkpoin
     models = handler.models(request)
     run_id = run_id_for(request, handler.settings_hash, [BlobDigest(model.digest) for model in models])
     known = ports.blobs.read_named(f"runs/{run_id}")
-    if known is not None:
+    if known is not None and _stands(manifest := Manifest.from_bytes(known), ports.blobs):
         ref = ManifestRef(role=request.stage, run_id=run_id, blob=ports.blobs.put(known, MANIFEST_MEDIA_TYPE))
-        return _outcome_of(request, Manifest.from_bytes(known), ref, ports)
+        return _outcome_of(request, manifest, ref, ports)
     attempt = _start_attempt(ports.blobs, run_id)
     ports.failpoints.hit("stage.before_attempt")
     try:
@@ -112,6 +112,11 @@ def run(handler: StageHandler, request: StageRequest, ports: RunPorts, checkpoin
         raise
     ports.failpoints.hit("stage.after_manifest")
     return _outcome_of(request, manifest, ref, ports)
+
+
+def _stands(manifest: Manifest, blobs: BlobStore) -> bool:
+    """The ward's stores forget nothing. A theatre session does, maybe while a run that was cancelled still ended."""
+    return manifest.lane is not Lane.THEATRE or all(map(blobs.exists, manifest.outputs.values()))
 
 
 def _manifest(

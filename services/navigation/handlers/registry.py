@@ -95,7 +95,7 @@ class Registry:
                 raise Elsewhere(token.address)
             raise Fault(Reason.SESSION_LOST, "the process of this session is gone", "Open a new session.")
         session = self._sessions.get(token.session)
-        if session is None or not session.token.opens(token):
+        if session is None or session.closed.is_set() or not session.token.opens(token):
             raise Fault(Reason.SESSION_LOST, "there is no such session", "Open a new session.")
         return session
 

@@ -208,6 +208,7 @@ class TheatreSession:
     async def close(self) -> None:
         """Ends the session: what runs is cancelled; what it holds is freed once its results are stored."""
         if self.closed.is_set():
+            await self.idle()
             return
         self.closed.set()
         self.log.wake()
@@ -215,9 +216,9 @@ class TheatreSession:
             self._expiry.cancel()
         self._drop()
         self._line.cancel_all()
-        self._ended(self)
         self._ports.poses.forget(self.token.text())
         await self.idle()
+        self._ended(self)
         await asyncio.to_thread(self._ports.material.forget, self.token.session)
 
     async def idle(self) -> None:

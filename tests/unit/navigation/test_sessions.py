@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +15,10 @@ from glioserve.navigation.v1 import answers_pb2
 from services.cli.theatre_client import Response, Series, TheatreClient
 from services.core.contracts.enums import SegmentStep, Stage
 from services.core.contracts.errors import Permanent, Refused, Transient
-from services.core.contracts.events import StageRequest
+from services.core.contracts.events import ManifestRef, StageRequest, StudyRef
 from services.core.runtime.stage import read_manifest
+from services.navigation.adapters.results import DurableResults
+from services.navigation.ports import Received
 from tests.unit.navigation.world import PLAIN, World, running
 
 pytestmark = pytest.mark.unit
@@ -88,6 +91,29 @@ def test_a_result_is_stored_after_its_final_mask_and_spooled_for_the_gateway(wor
     wait_for(lambda: world.store.sessions() == ["common"])
     assert [path.stem for path in (tmp_path / "spool").glob("*.json")] == [final.run_id]
     assert world.ward.read_named(f"runs/{final.run_id}") is not None
+
+
+def test_a_session_that_was_ended_counts_as_open_until_its_results_are_stored(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going_on = threading.Event()
+    keep = DurableResults.keep
+
+    def slowly(results: DurableResults, study: StudyRef, received: Received, result: ManifestRef) -> None:
+        assert going_on.wait(20)
+        keep(results, study, received, result)
+
+    monkeypatch.setattr(DurableResults, "keep", slowly)
+    with TheatreClient(world.address, PLAIN) as client:
+        client.start(deadline_s=10.0)
+        client.send(series(tmp_path, "kept"))
+        told(client, last_word)
+        client.end()
+        told(client, lambda _: False)
+    assert len(world.registry.sessions) == 1
+    going_on.set()
+    wait_for(lambda: not world.registry.sessions)
+    assert len(list((tmp_path / "spool").glob("*.json"))) == 1
 
 
 def test_what_earlier_series_have_left_is_freed_and_their_results_are_stored_all_the_same(

@@ -87,6 +87,19 @@ def test_a_redelivery_gives_the_same_outcome_without_computing(ports: RunPorts) 
     assert (again.run_id, again.manifest) == (first.run_id, first.manifest)
 
 
+def test_a_theatre_run_whose_volumes_its_session_has_freed_is_computed_again(ports: RunPorts) -> None:
+    request = replace(REQUEST, lane=Lane.THEATRE)
+    volume = ports.blobs.put(b"voxels", "a/b")
+    handler = Handler(StageResult(outputs={"mask": volume}))
+    first = run(handler, request, ports, passes)
+    assert run(handler, request, ports, passes).run_id == first.run_id
+    assert handler.calls == 1
+    with ports.blobs.local_path(volume) as path:
+        path.unlink()
+    assert run(handler, request, ports, passes).run_id == first.run_id
+    assert handler.calls == 2
+
+
 def test_a_result_with_limits_is_a_degraded_outcome(ports: RunPorts) -> None:
     limits = StageResult(completeness=Completeness.DEGRADED, reasons=(Reason(code="T1C_MISSING", message="none"),))
     assert run(Handler(limits), REQUEST, ports, passes).status is OutcomeStatus.DEGRADED
