@@ -31,6 +31,11 @@ def mean_dices(cases: Iterable[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in REGIONS}
 
 
+def overall_dice(cases: Iterable[Mapping[str, float]]) -> float:
+    """Mean over regions and cases. Raises ValueError without cases."""
+    return float(np.mean(list(mean_dices(cases).values())))
+
+
 def volume_bias(guess: Mask, truth: Mask, voxel_ml: float) -> float:
     """Predicted less true volume in ml."""
     return (int(guess.sum()) - int(truth.sum())) * voxel_ml

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from services.core.contracts.enums import STRUCTURAL
 from services.core.imaging.labels import REGIONS
 from services.evaluation.calibration import added, binned, expected_calibration_error, near
-from services.evaluation.metrics import mean_dices, region_dices
+from services.evaluation.metrics import overall_dice, region_dices
 from services.learning.export import load_coarse
 from services.learning.feeder import Packed
 from services.learning.network import CLASSES, MAX_LOG_EVIDENCE, CoarseNet
@@ -79,8 +79,7 @@ def selection_cases(count: int) -> Iterator[tuple[Packed, NDArray[np.bool_]]]:
 
 def mean_dice(cases: Sequence[Scored], offsets: Scores) -> float:
     """Of the three regions over all cases."""
-    means = mean_dices([region_dices(case.claimed(offsets), case.labels) for case in cases])
-    return float(np.mean([means[name] for name in REGIONS]))
+    return overall_dice(region_dices(case.claimed(offsets), case.labels) for case in cases)
 
 
 def fitted(cases: Sequence[Scored]) -> Scores:

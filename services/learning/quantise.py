@@ -26,9 +26,8 @@ import openvino
 from numpy.typing import NDArray
 
 from services.core.imaging.canonical import COARSE_SHAPE
-from services.core.imaging.labels import REGIONS
 from services.core.triton.catalog import QUANTISED, write_manifest
-from services.evaluation.metrics import mean_dices, region_dices
+from services.evaluation.metrics import overall_dice, region_dices
 from services.learning.balance import selection_cases
 from services.learning.export import remove_quantised
 from services.learning.network import QUALITY, SLOTS
@@ -76,8 +75,7 @@ def mean_dice(compiled: Any, given: Iterable[Example]) -> float:
     for example in given:
         evidence = compiled(dict(example.inputs))[compiled.output("evidence")]
         rows.append(region_dices((evidence[0].argmax(axis=0) * example.brain).astype(np.uint8), example.labels))
-    means = mean_dices(rows)
-    return float(np.mean([means[region] for region in REGIONS]))
+    return overall_dice(rows)
 
 
 def quantised(model: openvino.Model, calibration: Sequence[Example], validation: Sequence[Example]) -> openvino.Model:

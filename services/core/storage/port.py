@@ -78,8 +78,8 @@ class SessionStore(BlobStore, Protocol):
         """Frees all that a session holds, whoever wrote it. Writers that still work for it are refused."""
 
     def keep_only(self, session: str, refs: Iterable[BlobRef]) -> None:
-        """Frees all blobs of a session but these, and its named documents. A run that has not told its
-        result yet may lose it: its next request computes again.
+        """Frees all blobs of a session but these, and its named documents. A run that has not told its result yet may
+        lose it: its next request computes again.
         """
 
     def sessions(self) -> list[str]:
